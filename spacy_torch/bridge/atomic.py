@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Generator[BinaryIO, None, None]:
     """Write a file beside `path` and put it in its place when the block ends well.
 
     Whatever goes wrong before that (an exception in the block, a full disk, a kill)

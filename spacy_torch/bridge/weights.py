@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, Union, cast
 
 import torch
 from torch import Tensor
@@ -155,17 +155,30 @@ def _write(
 
 
 @contextlib.contextmanager
-def _opened(source: WeightsSource) -> Iterator[Source]:
+def _opened(source: WeightsSource) -> Generator[Source, None, None]:
     if not isinstance(source, (str, os.PathLike)):
-        if isinstance(source, bytes) or not all(isinstance(chunk, bytes) for chunk in source):
-            raise WeightsError("weights must be a path or a list of bytes objects")
-        yield ChunkSource(source)
+        yield ChunkSource(_checked_chunks(source))
         return
     with open(source, "rb") as file, contextlib.closing(MappedFile(file)) as mapped:
         try:
             yield mapped
         except WeightsError as error:
             raise error.within(f"file {os.fspath(source)}") from error
+
+
+def _checked_chunks(chunks: object) -> Sequence[bytes]:
+    # They come out of a msgpack, so they may be anything.
+    if not isinstance(chunks, (list, tuple)):
+        raise WeightsError(
+            f"weights must be a path or a list of bytes, got {type(chunks).__name__}"
+        )
+    items = cast("Sequence[object]", chunks)
+    for index, item in enumerate(items):
+        if not isinstance(item, bytes):
+            raise WeightsError(
+                f"piece {index} of the weights is not bytes but {type(item).__name__}"
+            )
+    return cast("Sequence[bytes]", items)
 
 
 def _read_layout(source: Source) -> Layout:
@@ -243,11 +256,13 @@ def _pieces(tensor: Tensor, *, itemsize: int) -> Iterator[Tensor]:
         return
     row = tensor.numel() // tensor.shape[0]
     if row <= limit:
-        yield from tensor.split(limit // row)
+        rows = limit // row
+        for start in range(0, tensor.shape[0], rows):
+            yield tensor[start : start + rows]
         return
     for part in tensor.unbind():
         yield from _pieces(part, itemsize=itemsize)
 
 
 def _byte_view(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+    return tensor.reshape(-1).view(torch.uint8).numpy().data

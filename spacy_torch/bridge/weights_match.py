@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from spacy_torch.bridge.weights_header import (
     DTYPE_NAMES,
@@ -56,7 +56,7 @@ def check_match(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
 def _unsavable(tensor: object) -> str | None:
     if not isinstance(tensor, Tensor):
         return f"is not a tensor but {type(tensor).__name__}"
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.is_meta:
+    if is_lazy(tensor) or tensor.is_meta:
         return "holds no data yet: initialize the module first"
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in DTYPE_NAMES:
         return f"is {tensor.dtype} with layout {tensor.layout}, which safetensors cannot hold"
