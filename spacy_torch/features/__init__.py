@@ -1,0 +1,1 @@
+"""From a Doc to tensors, without a Python loop per token."""

@@ -1,0 +1,1 @@
+"""Plain torch modules and losses, free of spaCy and Thinc."""
