@@ -10,3 +10,8 @@ def parameter_key(shim_id: int, name: str) -> ParameterKey:
     the leading word keeps a shim and a node of the same number from sharing state.
     """
     return ("torch", shim_id, name)
+
+
+def array_key(shim_id: int, name: str) -> ParameterKey:
+    """The key under which an optimizer that works on arrays keeps a torch parameter's state."""
+    return ("torch-array", shim_id, name)

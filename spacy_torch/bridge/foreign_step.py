@@ -1,0 +1,46 @@
+"""Torch parameters shown as arrays to an optimizer that knows nothing of torch."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+import torch
+from thinc.optimizers import Optimizer
+from torch import Tensor, nn
+
+from spacy_torch.bridge.keys import array_key, parameter_key
+
+
+def foreign_step(
+    optimizer: Callable[..., Any], parameters: Mapping[str, nn.Parameter], *, shim_id: int
+) -> None:
+    """Call `optimizer(key, weights, gradient)` for every parameter that has a gradient.
+
+    On a CPU the fp32 weights are shown in place, so that a callable which only takes notes and
+    moves them later (`Language.rehearse`) works too. Elsewhere a copy is shown and copied back
+    when the call returns.
+    """
+    # What a plain function passes on may reach a stock optimizer (as in `Language.rehearse`),
+    # whose arrays must not mix with the tensors that `stock_step` keeps.
+    key_for = parameter_key if isinstance(optimizer, Optimizer) else array_key
+    for name, parameter in parameters.items():
+        if parameter.grad is None or parameter.numel() == 0:
+            continue
+        weights = _as_array(parameter.detach())
+        gradient = parameter.grad.detach()
+        gradient = _as_array(gradient.to_dense() if gradient.is_sparse else gradient)
+        in_place = weights.ctypes.data == parameter.data_ptr()
+        if not in_place and not isinstance(optimizer, Optimizer):
+            warnings.warn(
+                f"{optimizer!r} gets a copy of the weights of {name!r} ({parameter.dtype} on "
+                f"{parameter.device}): changes made after it returns are lost",
+                stacklevel=3,
+            )
+        moved, _ = optimizer(key_for(shim_id, name), weights, gradient)
+        if moved is not weights or not in_place:
+            parameter.copy_(torch.from_numpy(numpy.ascontiguousarray(moved)))
+
+
+def _as_array(tensor: Tensor) -> numpy.ndarray[Any, Any]:
+    return tensor.to(device="cpu", dtype=torch.float32).numpy()

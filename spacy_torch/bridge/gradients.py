@@ -1,0 +1,80 @@
+"""Look at the gradients of a module before a step: their norms, and which are not finite."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
+    """The Euclidean norm of every gradient that exists, by parameter name.
+
+    Read once per step (one wait for the device) and used for the finite check, for clipping
+    and for logs. Sparse gradients are left with one sorted entry per row: duplicate rows are
+    added up here, as the norm and the step both need it.
+    """
+    values: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if gradient.is_sparse:
+            parameter.grad = gradient = coalesce_rows(gradient)
+            gradient = gradient.values()
+        values[name] = gradient.detach()
+    norms = dict(zip(values, tensor_norms(list(values.values())), strict=True))
+    for name, norm in norms.items():
+        # The sum of squares of a finite fp32 tensor can overflow from 1e19 on.
+        if math.isinf(norm):
+            norms[name] = float(torch.linalg.vector_norm(values[name].cpu(), dtype=torch.float64))
+    return norms
+
+
+def find_nonfinite(norms: Mapping[str, float]) -> list[str]:
+    """Names of the parameters whose gradient holds a NaN or an infinity."""
+    return [name for name, norm in norms.items() if not math.isfinite(norm)]
+
+
+def total_norm(norms: Mapping[str, float]) -> float:
+    """The norm of all gradients taken as one long vector."""
+    return math.sqrt(math.fsum(norm * norm for norm in norms.values()))
+
+
+def coalesce_rows(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once, in ascending order.
+
+    An `nn.EmbeddingBag` fed with distinct rows gives such a gradient already without saying
+    so; one comparison of neighbours then saves the sort and the copy.
+    """
+    if gradient.is_coalesced():
+        return gradient
+    # `indices()` refuses an uncoalesced tensor; the underscored one is what torch's own
+    # documentation of sparse tensors points to.
+    indices, values = gradient._indices(), gradient._values()
+    if gradient.sparse_dim() == 1 and bool((indices[0, 1:] > indices[0, :-1]).all()):
+        return torch.sparse_coo_tensor(
+            indices, values, gradient.shape, is_coalesced=True, check_invariants=False
+        )
+    return gradient.coalesce()
+
+
+def tensor_norms(tensors: Sequence[Tensor]) -> list[float]:
+    """The Euclidean norm of each dense tensor, with one wait per device."""
+    norms: list[float] = [0.0] * len(tensors)
+    places: dict[torch.device, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        if tensor.numel():
+            places.setdefault(tensor.device, []).append(place)
+    for device_places in places.values():
+        # One kernel for all tensors on a GPU; `torch.nn.utils.get_total_norm` (torch >= 2.6)
+        # calls the same function but keeps the norms of the single tensors to itself.
+        found = torch._foreach_norm([_at_least_fp32(tensors[place]) for place in device_places])
+        for place, norm in zip(device_places, torch.stack(found).tolist(), strict=True):
+            norms[place] = norm
+    return norms
+
+
+def _at_least_fp32(tensor: Tensor) -> Tensor:
+    """Half precision cannot hold a sum of squares."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

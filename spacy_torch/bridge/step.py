@@ -1,0 +1,37 @@
+"""One optimizer step for a torch module, whatever the optimizer is."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from thinc.optimizers import Optimizer
+from torch import nn
+
+from spacy_torch.bridge.foreign_step import foreign_step
+from spacy_torch.bridge.stock_step import stock_step
+from spacy_torch.bridge.torch_optimizers import TorchOptimizer
+
+
+def step(
+    optimizer: Optimizer | Callable[..., Any],
+    parameters: Mapping[str, nn.Parameter],
+    *,
+    shim_id: int,
+    norms: Mapping[str, float] | None = None,
+) -> None:
+    """Move every parameter that has a gradient, then drop the gradients.
+
+    Args:
+        parameters: All named parameters of the module, in their fixed order; those of frozen
+            parts too.
+        norms: What `gradient_norms(parameters)` gave, if it has been called for this step.
+    """
+    with torch.no_grad():
+        if isinstance(optimizer, TorchOptimizer):
+            optimizer.step(parameters, shim_id=shim_id, norms=norms)
+        elif type(optimizer) is Optimizer:
+            stock_step(optimizer, parameters, shim_id=shim_id, norms=norms)
+        else:
+            foreign_step(optimizer, parameters, shim_id=shim_id)
+    for parameter in parameters.values():
+        parameter.grad = None
