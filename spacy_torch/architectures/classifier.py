@@ -1,0 +1,137 @@
+"""What every text classifier's architecture shares: logits inside, spaCy's scores outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+from torch import Tensor
+
+from spacy_torch.bridge.building import ModuleBuilder, takes
+from spacy_torch.bridge.errors import ModuleOutputError
+from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.runtime import Runtime
+
+MeasureDocs = Callable[[Sequence[Doc]], Mapping[str, int]]
+
+
+def build_classifier(
+    build: ModuleBuilder,
+    featurize: Callable[..., Any],
+    *,
+    name: str,
+    exclusive_classes: bool,
+    measure: MeasureDocs | None = None,
+    upstream: Model[Any, Any] | None = None,
+    runtime: Runtime | None = None,
+) -> Model[list[Doc], Floats2d]:
+    """A Thinc model from documents to the probability of each label.
+
+    The module gives logits of shape (batch, label) and is built with the keyword
+    `n_labels` once the labels are known. The outer model turns them into probabilities,
+    as spaCy's own `textcat` and `textcat_multilabel` expect; its reference "logits" is
+    the model inside. The gradient that comes in is taken as that of the logits
+    (scores minus truth, the gradient of the cross-entropy).
+
+    Raises:
+        TypeError: the builder does not take `n_labels`.
+    """
+    if not takes(build, "n_labels"):
+        raise TypeError(
+            f"{name}: the module builder (argument `module`) must take the keyword n_labels, "
+            "the number of labels, which is known only from the data: add it to the "
+            "signature and leave it unbound"
+        )
+    logits = wrap_module(
+        build,
+        name=f"{name} logits",
+        featurize=featurize,
+        check=partial(check_logits, name=name),
+        measure=partial(_measure, measure_docs=measure),
+        upstream=upstream,
+        runtime=runtime,
+    )
+    model: Model[list[Doc], Floats2d] = Model(
+        name,
+        _score,
+        init=_init,
+        layers=[logits],
+        dims={"nO": None},
+        refs={"logits": logits, "tok2vec": upstream},
+        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},
+    )
+    get_shim(logits).name = name
+    return model
+
+
+def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, int], *, name: str) -> None:
+    """Hold what a module returned against what a classifier needs.
+
+    Raises:
+        ModuleOutputError: it is no float tensor with a row per document and a column
+            per label.
+    """
+    shape = (len(docs), sizes["n_labels"])
+    expected = (
+        f"{name}: the module must return its logits, one float tensor of shape "
+        f"(batch, label) = {shape}, but it returned"
+    )
+    if not isinstance(logits, Tensor):
+        what = f"a {type(logits).__name__}"
+        if isinstance(logits, Mapping):
+            what += f" with the keys {sorted(map(str, logits))}: return the value that holds them"
+        raise ModuleOutputError(f"{expected} {what}")
+    if not logits.is_floating_point():
+        raise ModuleOutputError(
+            f"{expected} a tensor of type {logits.dtype}: return scores, before any argmax or "
+            "threshold"
+        )
+    if logits.shape != shape:
+        hint = "give one row per document"
+        if logits.ndim == 2 and logits.shape[0] == shape[0]:
+            hint = "give one column per label, sized by the argument n_labels"
+        raise ModuleOutputError(f"{expected} the shape {tuple(logits.shape)}: {hint}")
+
+
+def resize_output(model: Model[Any, Any], n_labels: int) -> Model[Any, Any]:
+    """Make room for labels added after initialization; what was learned stays.
+
+    Before initialization there is nothing to resize: the number comes with the data.
+    """
+    shim = get_shim(model.get_ref("logits"))
+    if shim.is_built:
+        shim.build_sized({**shim.sizes, "n_labels": n_labels})
+        model.set_dim("nO", n_labels, force=True)
+    return model
+
+
+def _score(
+    model: Model[list[Doc], Floats2d], docs: list[Doc], is_train: bool
+) -> tuple[Floats2d, Callable[[Floats2d], Any]]:
+    logits, backprop = model.get_ref("logits")(docs, is_train)
+    if model.attrs["multi_label"]:
+        return model.ops.sigmoid(logits), backprop
+    return model.ops.softmax(logits), backprop
+
+
+def _measure(
+    docs: Sequence[Doc] | None, Y: Floats2d | None, *, measure_docs: MeasureDocs | None
+) -> dict[str, int]:
+    if Y is None:
+        raise ValueError(
+            "A classifier is sized by its labels: initialize it with a sample of the truth, "
+            "an array of shape (batch, label)"
+        )
+    sizes = {"n_labels": int(Y.shape[1])}
+    if measure_docs is not None:
+        sizes.update(measure_docs(docs or []))
+    return sizes
+
+
+def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
+    model.get_ref("logits").initialize(X, Y)
+    model.set_dim("nO", get_shim(model.get_ref("logits")).sizes["n_labels"], force=True)

@@ -1,0 +1,52 @@
+"""`spacy-torch.Tok2Vec.v1`: an encoder as the tok2vec of any stock component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model, Ops
+from thinc.types import Floats2d
+
+from spacy_torch.architectures.encoder import Encoder
+from spacy_torch.bridge.arrays import to_arrays
+from spacy_torch.bridge.model import wrap_module
+from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.nn.ragged import Ragged
+
+
+def build_tok2vec(
+    encoder: Encoder, *, runtime: Runtime | None = None
+) -> Model[list[Doc], list[Floats2d]]:
+    """One vector per token, for `tok2vec` and its listeners or inside any stock model."""
+    measure = encoder.measure
+    return wrap_module(
+        encoder.build,
+        name="spacy-torch.Tok2Vec.v1",
+        featurize=encoder.featurize,
+        collect=_collect_vectors,
+        measure=_MeasureDocs(measure) if measure is not None else None,
+        upstream=encoder.upstream,
+        runtime=runtime,
+        width=encoder.width,
+    )
+
+
+class _MeasureDocs:
+    """Sizes from the documents alone, as a picklable callable."""
+
+    def __init__(self, measure: Any) -> None:
+        self.measure = measure
+
+    def __call__(self, docs: Any, Y: Any) -> dict[str, int]:
+        return dict(self.measure(docs or []))
+
+
+def _collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[Floats2d], Any]:
+    lengths = [len(doc) for doc in docs]
+    values = to_arrays(outputs.values, ops)
+
+    def spread(d_vectors: list[Floats2d]) -> Ragged:
+        return Ragged(ops.flatten(d_vectors), None)  # type: ignore[arg-type]
+
+    return ops.unflatten(values, lengths), spread

@@ -1,0 +1,76 @@
+"""Arrays to tensors and back, for whole argument lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import torch
+from thinc.api import Ops
+from thinc.types import ArgsKwargs, Padded, Ragged
+from thinc.util import is_cupy_array, torch2xp, xp2torch
+from torch import Tensor
+
+from spacy_torch.bridge.tree import map_leaves
+
+# Thinc has no arrays of 16 bits: a half-precision output is handed over as float32.
+HALF_PRECISION = (torch.bfloat16, torch.float16)
+
+
+def to_tensors(tree: Any, device: torch.device) -> Any:
+    """The same structure with every array and tensor as a tensor on `device`.
+
+    A NumPy array already on the right device is shared, not copied. What is neither
+    array nor tensor (numbers, strings, None) passes through.
+    """
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.to(device)
+        if isinstance(leaf, numpy.ndarray):
+            writable = leaf if leaf.flags.writeable else leaf.copy()
+            return torch.from_numpy(writable).to(device)
+        if is_cupy_array(leaf):
+            return xp2torch(leaf, device=device)
+        return leaf
+
+    return map_leaves(convert, tree)
+
+
+def to_arrays(tree: Any, ops: Ops) -> Any:
+    """The same structure with every tensor as an array of `ops`, detached from the graph."""
+
+    def convert(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        detached = leaf.detach()
+        if detached.dtype in HALF_PRECISION:
+            detached = detached.float()
+        return torch2xp(detached, ops=ops)
+
+    return map_leaves(convert, tree)
+
+
+def as_call(batch: Any) -> ArgsKwargs:
+    """How a batch is passed to the module: as its one argument, unless it is an `ArgsKwargs`."""
+    return batch if isinstance(batch, ArgsKwargs) else ArgsKwargs((batch,), {})
+
+
+def call_from_thinc(inputs: Any) -> ArgsKwargs:
+    """The call that a Thinc input stands for, when no featurizer says otherwise.
+
+    An array is one argument, a tuple several, a dict keyword arguments, a list one
+    argument that is a list; `Ragged` becomes `(values, lengths)`, `Padded` the padded
+    array `(token, batch, width)` and its lengths.
+    """
+    if isinstance(inputs, ArgsKwargs):
+        return inputs
+    if isinstance(inputs, Ragged):
+        return ArgsKwargs((inputs.dataXd, inputs.lengths), {})
+    if isinstance(inputs, Padded):
+        return ArgsKwargs((inputs.data, inputs.lengths), {})
+    if isinstance(inputs, tuple):
+        return ArgsKwargs(inputs, {})
+    if isinstance(inputs, dict):
+        return ArgsKwargs((), inputs)
+    return ArgsKwargs((inputs,), {})

@@ -1,0 +1,195 @@
+"""The wrapper: a Thinc `Model` whose work is done by a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
+
+import torch
+from thinc.api import Model, Ops
+from thinc.types import ArgsKwargs, Padded, Ragged
+from torch import Tensor
+
+from spacy_torch.bridge.arrays import as_call, call_from_thinc, to_arrays, to_tensors
+from spacy_torch.bridge.building import ModuleBuilder
+from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.bridge.shim import Backprop, TorchShim
+from spacy_torch.bridge.tree import map_leaves
+
+InT = TypeVar("InT")
+OutT = TypeVar("OutT")
+
+Measure = Callable[[Any, Any], Mapping[str, int]]
+Featurize = Callable[..., Any]
+Collect = Callable[[Any, Any, Ops], tuple[Any, Backprop]]
+Check = Callable[[Any, Any, Mapping[str, int]], None]
+
+
+def wrap_module(
+    build: ModuleBuilder,
+    *,
+    name: str = "torch",
+    featurize: Featurize | None = None,
+    collect: Collect | None = None,
+    check: Check | None = None,
+    measure: Measure | None = None,
+    upstream: Model[Any, Any] | None = None,
+    runtime: Runtime | None = None,
+    width: int | None = None,
+) -> Model[Any, Any]:
+    """A Thinc model that featurizes its input, calls a torch module, collects the output.
+
+    Args:
+        build: builds the module from keyword sizes.
+        name: the model's name, used in errors.
+        featurize: input -> the batch for the module: one argument (any nest of arrays
+            and tensors), or an `ArgsKwargs`. With `upstream`, it is called with the
+            input and the upstream output as `(values, lengths)` tensors. Without it,
+            Thinc arrays are passed on as `arrays.call_from_thinc` says, and float
+            arrays receive gradients.
+        collect: `(input, outputs, ops) -> (model output, callback)`; the callback turns
+            the gradient of the model output into the gradients of the outputs. Without
+            it, tensors become arrays.
+        check: `(input, outputs, sizes)`, raises when the module returned something else
+            than its users need.
+        measure: `(X, Y) -> sizes` at initialization, where either may be None.
+        upstream: a Thinc model from the same input to `list[Floats2d]`, run first and
+            trained along.
+        runtime: device, precision and reaction to NaN.
+        width: the model's output width, if it is known before the data.
+    """
+    shim = TorchShim(build, name=name, runtime=runtime)
+    return Model(
+        name,
+        _forward,
+        init=_init,
+        layers=[] if upstream is None else [upstream],
+        shims=[shim],
+        dims={"nO": width, "nI": None},
+        attrs={
+            "featurize": featurize,
+            "collect": collect,
+            "check": check,
+            "measure": measure,
+            # Thinc's set_dropout_rate finds this attribute; None: leave the module alone.
+            "dropout_rate": None,
+        },
+    )
+
+
+def get_shim(model: Model[Any, Any]) -> TorchShim:
+    """The shim of a wrapped module.
+
+    Raises:
+        TypeError: the model wraps no torch module.
+    """
+    shim = model.shims[0] if model.shims else None
+    if not isinstance(shim, TorchShim):
+        raise TypeError(f"The model {model.name!r} is not a wrapped torch module")
+    return shim
+
+
+def find_shims(model: Model[Any, Any]) -> list[TorchShim]:
+    """Every torch module's shim in a model, in the order of `model.walk()`, each once."""
+    shims = [
+        shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)
+    ]
+    return list({id(shim): shim for shim in shims}.values())
+
+
+def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any, Backprop]:
+    """The outputs of a wrapped module as tensors that never leave its device.
+
+    Args:
+        model: a model made by `wrap_module`.
+        X: its input.
+        is_train: whether a backward pass follows.
+
+    Returns:
+        The outputs, detached from nothing, and a callback that takes their gradients as
+        tensors in the same structure and returns the gradient of the input.
+    """
+    shim = get_shim(model)
+    if is_train and model.attrs["dropout_rate"] is not None:
+        shim.set_dropout(model.attrs["dropout_rate"])
+    if model.layers:
+        outputs, backprop = _run_behind_upstream(model, X, is_train)
+    elif model.attrs["featurize"] is not None:
+        batch = to_tensors(model.attrs["featurize"](X), shim.device)
+        outputs, backprop = shim(as_call(batch), is_train)
+    else:
+        call = to_tensors(call_from_thinc(X), shim.device)
+        outputs, backprop = shim(map_leaves(_require_gradient, call) if is_train else call, is_train)
+    if model.attrs["check"] is not None:
+        model.attrs["check"](X, outputs, shim.sizes)
+    return outputs, backprop
+
+
+def _run_behind_upstream(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Backprop]:
+    shim = get_shim(model)
+    vectors, backprop_upstream = model.layers[0](X, is_train)
+    lengths = [len(rows) for rows in vectors]
+    values = to_tensors(model.ops.flatten(vectors), shim.device)
+    values.requires_grad_(is_train)
+    batch = model.attrs["featurize"](X, (values, torch.tensor(lengths, device=shim.device)))
+    outputs, backprop_module = shim(as_call(to_tensors(batch, shim.device)), is_train)
+
+    def backprop(d_outputs: Any) -> Any:
+        backprop_module(d_outputs)
+        d_values = values.grad if values.grad is not None else torch.zeros_like(values)
+        values.grad = None
+        return backprop_upstream(model.ops.unflatten(to_arrays(d_values, model.ops), lengths))
+
+    return outputs, backprop
+
+
+def _forward(model: Model[InT, OutT], X: InT, is_train: bool) -> tuple[OutT, Backprop]:
+    outputs, backprop_tensors = run_tensors(model, X, is_train=is_train)
+    collect: Collect = model.attrs["collect"] or _collect_arrays
+    Y, spread = collect(X, outputs, model.ops)
+
+    def backprop(dY: Any) -> Any:
+        d_outputs = to_tensors(spread(dY), get_shim(model).device)
+        return _restore_input(X, backprop_tensors(d_outputs), model.ops)
+
+    return cast(OutT, Y), backprop
+
+
+def _init(model: Model[InT, OutT], X: Any = None, Y: Any = None) -> None:
+    for layer in model.layers:
+        layer.initialize(X)
+    measure: Measure | None = model.attrs["measure"]
+    get_shim(model).build_sized(measure(X, Y) if measure is not None else {})
+
+
+def _collect_arrays(X: Any, outputs: Any, ops: Ops) -> tuple[Any, Backprop]:
+    Y = to_arrays(outputs, ops)
+    if isinstance(X, Ragged) and isinstance(outputs, Tensor):
+        return Ragged(Y, X.lengths), lambda dY: dY.dataXd
+    if isinstance(X, Padded) and isinstance(outputs, Tensor):
+        return Padded(Y, X.size_at_t, X.lengths, X.indices), lambda dY: dY.data
+    return Y, lambda dY: dY
+
+
+def _require_gradient(leaf: Any) -> Any:
+    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return leaf.detach().requires_grad_()
+    return leaf
+
+
+def _restore_input(X: Any, d_inputs: Any, ops: Ops) -> Any:
+    """The gradient of the input in the shape that the input had."""
+    if not isinstance(d_inputs, ArgsKwargs):
+        return d_inputs
+    arrays = to_arrays(d_inputs, ops)
+    if isinstance(X, Ragged):
+        return Ragged(arrays.args[0], X.lengths)
+    if isinstance(X, Padded):
+        return Padded(arrays.args[0], X.size_at_t, X.lengths, X.indices)
+    if isinstance(X, ArgsKwargs):
+        return arrays
+    if isinstance(X, tuple):
+        return tuple(arrays.args)
+    if isinstance(X, dict):
+        return dict(arrays.kwargs)
+    return arrays.args[0]

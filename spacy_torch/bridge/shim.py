@@ -1,0 +1,340 @@
+"""The shim: what Thinc and spaCy ask of a torch module, translated."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import torch
+from thinc.api import Shim
+from thinc.types import ArgsKwargs
+from torch import Tensor, nn
+
+from spacy_torch.bridge.averages import averaged_parameters
+from spacy_torch.bridge.building import ModuleBuilder, build_module, copy_learned
+from spacy_torch.bridge.dropout import set_dropout_rate
+from spacy_torch.bridge.errors import NonFiniteError
+from spacy_torch.bridge.forks import guard_forks
+from spacy_torch.bridge.gradients import find_nonfinite, gradient_norms
+from spacy_torch.bridge.precision import FullPrecision, build_precision
+from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.bridge.step import step
+from spacy_torch.bridge.tree import leaves, map_leaves
+from spacy_torch.bridge.weights import load_weights, read_header, save_weights, weights_to_chunks
+
+logger = logging.getLogger(__name__)
+
+Backprop = Callable[[Any], Any]
+
+# What stands for the weights inside Thinc's message when they lie in a file beside it.
+APART = b"apart"
+_weights_apart: ContextVar[bool] = ContextVar("weights_apart", default=False)
+
+
+@contextlib.contextmanager
+def weights_apart() -> Iterator[None]:
+    """While open, shims leave their weights out of the bytes they give to Thinc."""
+    token = _weights_apart.set(True)
+    try:
+        yield
+    finally:
+        _weights_apart.reset(token)
+
+
+class TorchShim(Shim):
+    """One torch module behind a Thinc `Model`.
+
+    The module is built late: by `build_sized` at initialization, or from the sizes
+    stored with the weights on loading. It rests in evaluation mode and is in training
+    mode only during the forward pass of an update.
+
+    Args:
+        build: builds the module from keyword sizes (see `building.build_module`). Must
+            be picklable (a class, a module-level function, a partial of one) for
+            `spawn` and pickle.
+        name: says in errors whose module this is: the architecture, later the component.
+        runtime: device, precision, reaction to NaN.
+    """
+
+    def __init__(
+        self, build: ModuleBuilder, *, name: str = "torch", runtime: Runtime | None = None
+    ) -> None:
+        super().__init__(None)
+        self.build = build
+        self.name = name
+        self.runtime = runtime or Runtime()
+        self.sizes: dict[str, int] = {}
+        self.info: dict[str, Any] = {}
+        self.is_apart = False  # loaded so far: the mark that the weights lie in a file
+        self.steps = 0
+        self.skipped_steps = 0
+        self._device: torch.device | None = None
+        self._precision: FullPrecision = build_precision(self.runtime)
+        guard_forks()
+
+    # Building ----------------------------------------------------------------------
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the module exists yet."""
+        return self._model is not None
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module.
+
+        Raises:
+            RuntimeError: it was not built yet.
+        """
+        if self._model is None:
+            raise RuntimeError(
+                f"The torch module of {self.name!r} does not exist yet: "
+                "call initialize() or from_disk() first"
+            )
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the module is, or will be built."""
+        if self._device is None:
+            self._device = self.runtime.find_device()
+        return self._device
+
+    def build_sized(self, sizes: Mapping[str, int]) -> None:
+        """Build the module, or rebuild it with other sizes, keeping what was learned."""
+        sizes = dict(sizes)
+        if self._model is not None and sizes == self.sizes:
+            return
+        module = build_module(self.build, sizes).to(self.device)
+        if self._model is not None:
+            copy_learned(self._model, module)
+        self._model, self.sizes = module, sizes
+
+    def set_dropout(self, rate: float) -> None:
+        """Let spaCy's dropout rate reach the module."""
+        set_dropout_rate(self.module, rate)
+
+    # Running -----------------------------------------------------------------------
+
+    def __call__(self, inputs: ArgsKwargs, is_train: bool) -> tuple[Any, Backprop]:
+        if is_train:
+            return self.begin_update(inputs)
+        return self.predict(inputs), _no_backprop
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        """The module's output in evaluation mode, without a graph.
+
+        Changes no state, so threads may share the module. The mode is looked at, not
+        set: flipping it back afterwards would hand a training module to other threads.
+        """
+        module = self.module
+        if module.training:
+            module.eval()
+        with torch.no_grad(), self._precision.autocast(self.device):
+            return module(*inputs.args, **inputs.kwargs)
+
+    def begin_update(self, inputs: ArgsKwargs) -> tuple[Any, Backprop]:
+        """The module's output in training mode, and a callback for the gradient.
+
+        Inputs that require a gradient receive one. The callback takes the outputs'
+        gradients in the structure of the outputs (None where there is none), adds to the
+        gradients of the parameters, and returns the gradients of the inputs in the
+        structure of the inputs.
+        """
+        module = self.module
+        module.train()
+        try:
+            # The backward pass must not be autocast: it follows the forward's types.
+            with self._precision.autocast(self.device):
+                outputs = module(*inputs.args, **inputs.kwargs)
+        finally:
+            module.eval()
+
+        def backprop(d_outputs: Any) -> Any:
+            return self._backward(inputs, outputs, d_outputs)
+
+        return outputs, backprop
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Step the parameters that have a gradient, unless a gradient is not finite.
+
+        Raises:
+            NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
+        """
+        parameters = dict(self.module.named_parameters())
+        if all(parameter.grad is None for parameter in parameters.values()):
+            return
+        self.steps += 1
+        self._precision.unscale(parameters.values())
+        norms = gradient_norms(parameters)
+        damaged = find_nonfinite(norms)
+        if damaged:
+            self.drop_gradients()
+        if self._precision.after_step(overflowed=bool(damaged)):
+            return
+        if damaged:
+            names = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
+            self.report_non_finite(f"the gradient of {names}")
+            return
+        step(optimizer, parameters, shim_id=self.id, norms=norms)
+
+    def drop_gradients(self) -> None:
+        """Forget the gradients accumulated so far."""
+        for parameter in self.module.parameters():
+            parameter.grad = None
+
+    def report_non_finite(self, what: str) -> None:
+        """Raise or count, as the runtime says, that something is NaN or infinite."""
+        message = (
+            f"{self.name!r}, step {self.steps}: {what} is NaN or infinite; the weights were "
+            "not touched. Look for damaged input or too high a learning rate"
+        )
+        if self.runtime.non_finite == "raise":
+            raise NonFiniteError(
+                f'{message}, or set non_finite = "skip" in the [model.runtime] block'
+            )
+        self.skipped_steps += 1
+        logger.warning("%s. Step skipped (%d so far).", message, self.skipped_steps)
+
+    @contextlib.contextmanager
+    def use_params(self, params: Mapping[Any, Any]) -> Iterator[None]:
+        """Swap other values in (averages, as a rule) for the time of the context."""
+        parameters = dict(self._model.named_parameters()) if self._model is not None else {}
+        averages = averaged_parameters(params, parameters, shim_id=self.id)
+        before = {name: parameters[name].detach().clone() for name in averages}
+        try:
+            _set_values(parameters, averages)
+            yield
+        finally:
+            # Also when evaluation raised, and when spaCy dropped its half-run generator.
+            _set_values(parameters, before)
+
+    # Copying and moving --------------------------------------------------------------
+
+    def copy(self) -> TorchShim:
+        """A shim of its own: same weights, another id, so never shared optimizer state."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TorchShim:
+        copied = type(self)(self.build, name=self.name, runtime=self.runtime)
+        memo[id(self)] = copied
+        copied.sizes = dict(self.sizes)
+        copied.info = copy.deepcopy(self.info, memo)
+        copied.cfg = copy.deepcopy(self.cfg, memo)
+        copied._device = self._device
+        copied._model = copy.deepcopy(self._model, memo)
+        if copied._model is not None:
+            copied.drop_gradients()
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "build": self.build,
+            "name": self.name,
+            "runtime": self.runtime,
+            "info": self.info,
+            "cfg": self.cfg,
+            "weights": self._pack(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["build"], name=state["name"], runtime=state["runtime"])
+        self.info, self.cfg = state["info"], state["cfg"]
+        self.from_bytes(state["weights"])
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """Follow Thinc to a device, unless the runtime names one."""
+        if self.runtime.device != "auto":
+            return
+        self._device = torch.device("cuda", device_id) if device_type == "gpu" else None
+        if self._model is not None:
+            self._model.to(self.device)
+
+    # Saving and loading ---------------------------------------------------------------
+
+    def to_bytes(self) -> Any:
+        """The weights as bytes, or as a list of bytes where they pass the size of one.
+
+        Empty for a module not built yet; a mark while `weights_apart` is open.
+        """
+        return APART if _weights_apart.get() and self.is_built else self._pack()
+
+    def from_bytes(self, data: Any) -> TorchShim:
+        """Build the module from the sizes stored with the weights, and fill it.
+
+        Raises:
+            WeightsError: the bytes do not fit; the module is then as it was.
+        """
+        self.is_apart = data == APART
+        if data not in (b"", APART):
+            self._load([data] if isinstance(data, bytes) else data)
+        return self
+
+    def to_disk(self, path: str | Path) -> None:
+        """Write the weights to a safetensors file, beside it first, then renamed."""
+        save_weights(
+            self.module.state_dict(), path, sizes=self.sizes, info=self.info, name=self.name
+        )
+
+    def from_disk(self, path: str | Path) -> TorchShim:
+        """Build the module from the sizes in the file, and fill it from a memory map.
+
+        Raises:
+            WeightsError: the file does not fit; the module is then as it was.
+        """
+        self._load(path)
+        self.is_apart = False
+        return self
+
+    def _pack(self) -> Any:
+        if self._model is None:
+            return b""
+        chunks = weights_to_chunks(
+            self._model.state_dict(), sizes=self.sizes, info=self.info, name=self.name
+        )
+        return chunks[0] if len(chunks) == 1 else chunks
+
+    def _load(self, source: Any) -> None:
+        header = read_header(source)
+        module = self._model
+        if module is None or self.sizes != header.sizes:
+            module = build_module(self.build, header.sizes).to(self.device)
+        load_weights(source, module.state_dict(keep_vars=True))
+        self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
+
+    def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:
+        scale = self._precision.scale
+        tensors: list[Tensor] = []
+        gradients: list[Tensor] = []
+        for output, gradient in zip(leaves(outputs), leaves(d_outputs), strict=True):
+            if gradient is None or not isinstance(output, Tensor) or not output.requires_grad:
+                continue
+            gradient = gradient.to(device=output.device, dtype=output.dtype)
+            tensors.append(output)
+            gradients.append(gradient if scale == 1.0 else gradient * scale)
+        if tensors:
+            torch.autograd.backward(tensors, gradients)
+
+        def take_gradient(leaf: Any) -> Tensor | None:
+            if not (isinstance(leaf, Tensor) and leaf.requires_grad) or leaf.grad is None:
+                return None
+            gradient, leaf.grad = leaf.grad, None
+            return gradient if scale == 1.0 else gradient / scale
+
+        return map_leaves(take_gradient, inputs)
+
+
+def _no_backprop(d_outputs: Any) -> None:
+    """Stand in for the callback of a prediction, which has no gradient."""
+
+
+@torch.no_grad()
+def _set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    for name, tensor in values.items():
+        # copy_ and not a new .data: the version counter tells caches that values changed.
+        parameters[name].copy_(tensor)

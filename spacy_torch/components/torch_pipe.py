@@ -1,0 +1,308 @@
+"""The base of every component whose model is a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import srsly
+import torch
+from spacy import util
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+from torch import Tensor
+
+from spacy_torch.bridge.atomic import replacing
+from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
+from spacy_torch.bridge.shim import TorchShim, weights_apart
+from spacy_torch.bridge.weights import WeightsError
+
+
+class TorchPipe(TrainablePipe):
+    """A trainable component that computes its loss in torch.
+
+    A subclass gives `set_annotations`, `compute_loss` and `initialize`, and keeps its
+    labels in `self.cfg["labels"]`. The weights are saved as safetensors in a file of
+    their own, never pickled.
+
+    Args:
+        model: a Thinc model whose reference "logits" is a model made by `wrap_module`.
+        cfg: settings saved with the component, all of them JSON.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[Any, Any],
+        name: str,
+        *,
+        scorer: Callable[..., dict[str, Any]] | None = None,
+        **cfg: Any,
+    ) -> None:
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": [], **cfg}
+        self._rehearsal_model: Model[Any, Any] | None = None
+
+    # What a subclass gives -------------------------------------------------------------
+
+    def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
+        """The loss of a batch, a scalar summed over it, as a function of the logits."""
+        raise NotImplementedError(f"{type(self).__name__} must implement compute_loss")
+
+    # Labels -----------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of the columns."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """The labels, as `spacy init labels` saves them."""
+        return list(self.cfg["labels"])
+
+    def add_label(self, label: str) -> int:
+        """Add a label, also after training; what was learned for the others stays.
+
+        Returns:
+            1 if the label was added, 0 if it was there.
+
+        Raises:
+            ValueError: the label is not a string, or is empty.
+        """
+        if not isinstance(label, str) or not label:
+            raise ValueError(f"{self.name!r}: a label must be a non-empty string, got {label!r}")
+        if label in self.cfg["labels"]:
+            return 0
+        self._allow_extra_label()
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        if "resize_output" in self.model.attrs:
+            self.model = self.model.attrs["resize_output"](self.model, len(self.labels))
+        return 1
+
+    # Running ----------------------------------------------------------------------------
+
+    @property
+    def logits_model(self) -> Model[Any, Any]:
+        """The wrapped torch module inside the model."""
+        return self.model.get_ref("logits")
+
+    def predict(self, docs: Iterable[Doc]) -> Any:
+        """Score documents without changing them: an array of shape (batch, label)."""
+        return self.model.predict(list(docs))
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch; the loss added to `losses` is the sum over its examples."""
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        return self._learn(
+            [eg.predicted for eg in examples],
+            partial(self.compute_loss, examples),
+            drop=drop,
+            sgd=sgd,
+            losses=losses,
+        )
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Pull the logits toward those before `nlp.resume_training`, to forget less."""
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.rehearse")
+        docs = [eg.predicted for eg in examples]
+        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
+            return self._learn([], _no_loss, drop=drop, sgd=sgd, losses=losses)
+        before, _ = run_tensors(self._rehearsal_model.get_ref("logits"), docs, is_train=False)
+        return self._learn(
+            docs, partial(_squared_distance, before), drop=drop, sgd=sgd, losses=losses
+        )
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step the weights with the gradients collected so far."""
+        for shim in find_shims(self.model):
+            shim.name = self.name  # an error should name the component as it is called now
+        self.model.finish_update(sgd)
+
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Run with other values of the parameters until the iterator is resumed or dropped."""
+        with self.model.use_params(params):
+            yield
+
+    def _learn(
+        self,
+        docs: list[Doc],
+        loss_of: Callable[[Tensor], Tensor],
+        *,
+        drop: float,
+        sgd: Optimizer | None,
+        losses: dict[str, float] | None,
+    ) -> dict[str, float]:
+        losses = losses if losses is not None else {}
+        losses.setdefault(self.name, 0.0)
+        if not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        outputs, backprop = run_tensors(self.logits_model, docs, is_train=True)
+        logits = outputs.detach().float().requires_grad_()
+        loss = loss_of(logits)
+        value = float(loss.detach())
+        if not torch.isfinite(loss.detach()):
+            shim = get_shim(self.logits_model)
+            shim.name = self.name
+            shim.drop_gradients()
+            shim.report_non_finite("the loss")
+            return losses
+        if loss.requires_grad:
+            loss.backward()
+            backprop(logits.grad)
+        if sgd is not None and sgd is not False:
+            self.finish_update(sgd)
+        losses[self.name] += value
+        return losses
+
+    def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+
+    # Saving and loading ----------------------------------------------------------------
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        self._note_labels()
+        return super().to_bytes(exclude=tuple(exclude))
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
+        def load_model(data: bytes) -> None:
+            try:
+                self.model.from_bytes(data)
+            except (WeightsError, ValueError) as error:
+                raise WeightsError(f"Component {self.name!r}: {error}") from error
+
+        util.from_bytes(
+            bytes_data,
+            {
+                "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
+                "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
+                "model": load_model,
+            },
+            tuple(exclude),
+        )
+        self._check_labels("its bytes")
+        return self
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save into a directory: `cfg`, `model` and one `.safetensors` file per module.
+
+        Every file is written beside and renamed, the weights first: a crash leaves the
+        files of the save before.
+        """
+        self._validate_serialization_attrs()
+        self._note_labels()
+
+        def write_model(file: Path) -> None:
+            for shim, weights in self._weights_files(file):
+                if shim.is_built:
+                    shim.to_disk(weights)
+            with weights_apart(), replacing(file) as opened:
+                opened.write(self.model.to_bytes())
+
+        def write_cfg(file: Path) -> None:
+            with replacing(file) as opened:
+                opened.write(srsly.json_dumps(self.cfg, indent=2).encode("utf8"))
+
+        writers = {
+            "model": write_model,
+            "cfg": write_cfg,
+            "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
+        }
+        util.to_disk(path, writers, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
+        """Load what `to_disk` saved.
+
+        Raises:
+            WeightsError: naming component, file and tensor, when anything is missing,
+                damaged or of another shape.
+        """
+        self._validate_serialization_attrs()
+
+        def read_model(file: Path) -> None:
+            try:
+                self.model.from_bytes(file.read_bytes())
+            except (ValueError, KeyError, TypeError) as error:
+                raise WeightsError(f"Component {self.name!r}, file {file}: {error}") from error
+            for shim, weights in self._weights_files(file):
+                if shim.is_apart:
+                    self._read_weights(shim, weights)
+
+        readers = {
+            "cfg": lambda p: self.cfg.update(_read_cfg(self.name, p)),
+            "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
+            "model": read_model,
+        }
+        util.from_disk(path, readers, exclude)
+        self._check_labels(str(path))
+        return self
+
+    def _weights_files(self, model_file: Path) -> Iterator[tuple[TorchShim, Path]]:
+        for index, shim in enumerate(find_shims(self.model)):
+            suffix = f".{index}.safetensors" if index else ".safetensors"
+            yield shim, model_file.with_name(f"{model_file.name}{suffix}")
+
+    def _read_weights(self, shim: TorchShim, file: Path) -> None:
+        try:
+            shim.from_disk(file)
+        except FileNotFoundError as error:
+            raise WeightsError(
+                f"Component {self.name!r}: the weights file {file} is missing; copy it from "
+                "where the pipeline was saved, it belongs beside the file 'model'"
+            ) from error
+        except WeightsError as error:
+            raise WeightsError(f"Component {self.name!r}, file {file}: {error}") from error
+
+    def _note_labels(self) -> None:
+        get_shim(self.logits_model).info["labels"] = self.label_data
+
+    def _check_labels(self, where: str) -> None:
+        shim = get_shim(self.logits_model)
+        stored = shim.info.get("labels")
+        if shim.is_built and stored is not None and stored != self.label_data:
+            raise WeightsError(
+                f"Component {self.name!r}: the weights in {where} were saved with the labels "
+                f"{stored}, but its cfg has {self.label_data}: the two come from different "
+                "pipelines"
+            )
+
+
+def _read_cfg(name: str, file: Path) -> dict[str, Any]:
+    try:
+        return srsly.read_json(file)
+    except ValueError as error:
+        raise ValueError(f"Component {name!r}, file {file}: not valid JSON ({error})") from error
+
+
+def _squared_distance(before: Tensor, logits: Tensor) -> Tensor:
+    return ((logits - before) ** 2).sum() / 2
+
+
+def _no_loss(logits: Tensor) -> Tensor:
+    return logits.sum() * 0
