@@ -265,4 +265,8 @@ def _pieces(tensor: Tensor, *, itemsize: int) -> Iterator[Tensor]:
 
 
 def _byte_view(tensor: Tensor) -> memoryview:
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
+    flat = tensor.reshape(-1)
+    if flat.numel() == 1:
+        # One element counts as contiguous whatever its stride, but view() minds.
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().data

@@ -9,7 +9,8 @@ from typing import BinaryIO, Protocol
 
 # Thinc puts a shim's bytes in a msgpack, which refuses one bytes object over 4 GiB.
 CHUNK_BYTES = 1024**3
-# How much of a tensor is copied at a time, and so what saving and loading cost in memory.
+# How much of a tensor is copied at a time, and so what saving and loading cost in memory;
+# a multiple of the widest element, so that no slice ends inside one.
 SLICE_BYTES = 16 * 1024**2
 
 
