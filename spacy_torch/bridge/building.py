@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ModuleBuilder = Callable[..., nn.Module]
 
@@ -44,6 +44,21 @@ def takes(build: ModuleBuilder, argument: str) -> bool:
     )
 
 
+def named_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors that make up a module's state, under the names of the uncompiled module."""
+    return {plain_name(name): tensor for name, tensor in module.state_dict(keep_vars=True).items()}
+
+
+def named_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+    """What a module learns, under the names of the uncompiled module."""
+    return {plain_name(name): parameter for name, parameter in module.named_parameters()}
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name without the prefix that `torch.compile` puts before it."""
+    return name.replace("_orig_mod.", "")
+
+
 @torch.no_grad()
 def copy_learned(source: nn.Module, target: nn.Module) -> None:
     """Copy what was learned into a module of the same kind with other sizes.
@@ -52,8 +67,8 @@ def copy_learned(source: nn.Module, target: nn.Module) -> None:
     that both have is copied and the rest keeps its fresh values: the rows of labels that
     were learned survive when a label is added.
     """
-    learned = source.state_dict(keep_vars=True)
-    for name, tensor in target.state_dict(keep_vars=True).items():
+    learned = named_tensors(source)
+    for name, tensor in named_tensors(target).items():
         old = learned.get(name)
         if old is None or old.ndim != tensor.ndim:
             continue

@@ -16,7 +16,13 @@ from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 
 from spacy_torch.bridge.averages import averaged_parameters
-from spacy_torch.bridge.building import ModuleBuilder, build_module, copy_learned
+from spacy_torch.bridge.building import (
+    ModuleBuilder,
+    build_module,
+    copy_learned,
+    named_parameters,
+    named_tensors,
+)
 from spacy_torch.bridge.dropout import set_dropout_rate
 from spacy_torch.bridge.errors import NonFiniteError
 from spacy_torch.bridge.forks import guard_forks
@@ -57,7 +63,7 @@ class TorchShim(Shim):
         build: builds the module from keyword sizes (see `building.build_module`). Must
             be picklable (a class, a module-level function, a partial of one) for
             `spawn` and pickle.
-        name: says in errors whose module this is: the architecture, later the component.
+        name: the architecture's; stored with the weights.
         runtime: device, precision, reaction to NaN.
     """
 
@@ -67,6 +73,7 @@ class TorchShim(Shim):
         super().__init__(None)
         self.build = build
         self.name = name
+        self.owner: str | None = None  # the component, once one has claimed the module
         self.runtime = runtime or Runtime()
         self.sizes: dict[str, int] = {}
         self.info: dict[str, Any] = {}
@@ -166,7 +173,7 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
         """
-        parameters = dict(self.module.named_parameters())
+        parameters = named_parameters(self.module)
         if all(parameter.grad is None for parameter in parameters.values()):
             return
         self.steps += 1
@@ -191,7 +198,7 @@ class TorchShim(Shim):
     def report_non_finite(self, what: str) -> None:
         """Raise or count, as the runtime says, that something is NaN or infinite."""
         message = (
-            f"{self.name!r}, step {self.steps}: {what} is NaN or infinite; the weights were "
+            f"{(self.owner or self.name)!r}, step {self.steps}: {what} is NaN or infinite; the weights were "
             "not touched. Look for damaged input or too high a learning rate"
         )
         if self.runtime.non_finite == "raise":
@@ -204,7 +211,7 @@ class TorchShim(Shim):
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, Any]) -> Iterator[None]:
         """Swap other values in (averages, as a rule) for the time of the context."""
-        parameters = dict(self._model.named_parameters()) if self._model is not None else {}
+        parameters = named_parameters(self._model) if self._model is not None else {}
         averages = averaged_parameters(params, parameters, shim_id=self.id)
         before = {name: parameters[name].detach().clone() for name in averages}
         try:
@@ -278,7 +285,7 @@ class TorchShim(Shim):
     def to_disk(self, path: str | Path) -> None:
         """Write the weights to a safetensors file, beside it first, then renamed."""
         save_weights(
-            self.module.state_dict(), path, sizes=self.sizes, info=self.info, name=self.name
+            named_tensors(self.module), path, sizes=self.sizes, info=self.info, name=self.name
         )
 
     def from_disk(self, path: str | Path) -> TorchShim:
@@ -295,7 +302,7 @@ class TorchShim(Shim):
         if self._model is None:
             return b""
         chunks = weights_to_chunks(
-            self._model.state_dict(), sizes=self.sizes, info=self.info, name=self.name
+            named_tensors(self._model), sizes=self.sizes, info=self.info, name=self.name
         )
         return chunks[0] if len(chunks) == 1 else chunks
 
@@ -304,7 +311,7 @@ class TorchShim(Shim):
         module = self._model
         if module is None or self.sizes != header.sizes:
             module = build_module(self.build, header.sizes).to(self.device)
-        load_weights(source, module.state_dict(keep_vars=True))
+        load_weights(source, named_tensors(module))
         self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
 
     def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:

@@ -141,7 +141,7 @@ class TorchPipe(TrainablePipe):
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the weights with the gradients collected so far."""
         for shim in find_shims(self.model):
-            shim.name = self.name  # an error should name the component as it is called now
+            shim.owner = self.name  # an error should name the component as it is called now
         self.model.finish_update(sgd)
 
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
@@ -169,7 +169,7 @@ class TorchPipe(TrainablePipe):
         value = float(loss.detach())
         if not torch.isfinite(loss.detach()):
             shim = get_shim(self.logits_model)
-            shim.name = self.name
+            shim.owner = self.name
             shim.drop_gradients()
             shim.report_non_finite("the loss")
             return losses
