@@ -26,7 +26,7 @@ from spacy_torch.bridge.building import (
 from spacy_torch.bridge.dropout import set_dropout_rate
 from spacy_torch.bridge.errors import NonFiniteError
 from spacy_torch.bridge.forks import guard_forks
-from spacy_torch.bridge.gradients import find_nonfinite, gradient_norms
+from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.step import step
@@ -179,7 +179,7 @@ class TorchShim(Shim):
         self.steps += 1
         self._precision.unscale(parameters.values())
         norms = gradient_norms(parameters)
-        damaged = find_nonfinite(norms)
+        damaged = find_non_finite(norms)
         if damaged:
             self.drop_gradients()
         if self._precision.after_step(overflowed=bool(damaged)):

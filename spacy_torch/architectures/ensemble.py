@@ -1,0 +1,106 @@
+"""`spacy-torch.TextCatEnsemble.v1`: a bag of n-grams beside a network, their logits added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from spacy_torch.architectures.classifier import build_classifier
+from spacy_torch.architectures.encoder import Encoder
+from spacy_torch.architectures.hash_embed_cnn import build_hash_embed_cnn
+from spacy_torch.architectures.text_classifier import build_pooled_module
+from spacy_torch.bridge.building import ModuleBuilder
+from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.features.ngrams import HashedNgrams
+from spacy_torch.nn.bag_of_ngrams import BagOfNgrams
+from spacy_torch.nn.pooling import Pooling
+from spacy_torch.nn.text_classifier import EnsembleClassifier
+
+
+def build_ensemble_classifier(
+    *,
+    exclusive_classes: bool,
+    encoder: Encoder | None = None,
+    pooling: list[Pooling] = ["mean"],  # noqa: B006  (the config needs to see the default)
+    rows: int = 262144,
+    ngrams: list[int] = [1],  # noqa: B006
+    attr: str = "ORTH",
+    scale: float = 1.0,
+    dropout: float | None = None,
+    runtime: Runtime | None = None,
+) -> Model[list[Doc], Floats2d]:
+    """Learn from the first examples by n-grams, and from the rest by a network as well.
+
+    Args:
+        encoder: reads the tokens for the network; by default a small hash-embedding CNN
+            of the shape in spaCy's own ensemble.
+        pooling: see `TextClassifier`.
+        rows, ngrams, attr, scale: see `HashedNgrams` and `BagOfNgrams`.
+        dropout: of the pooled vector; null follows `[training.dropout]`.
+        runtime: device, precision and the reaction to NaN.
+    """
+    if encoder is None:
+        encoder = build_hash_embed_cnn(
+            width=64,
+            depth=2,
+            attrs=["NORM", "LOWER", "PREFIX", "SUFFIX", "SHAPE"],
+            rows=[2000, 2000, 500, 1000, 500],
+        )
+    return build_classifier(
+        partial(
+            build_ensemble_module,
+            encoder.build,
+            width=encoder.width,
+            pooling=tuple(pooling),
+            dropout=dropout,
+            rows=rows,
+            scale=scale,
+        ),
+        EnsembleFeatures(HashedNgrams(rows, sizes=ngrams, attr=attr), encoder.featurize),
+        name="spacy-torch.TextCatEnsemble.v1",
+        exclusive_classes=exclusive_classes,
+        measure=encoder.measure,
+        upstream=encoder.upstream,
+        runtime=runtime,
+    )
+
+
+def build_ensemble_module(
+    build_encoder: ModuleBuilder,
+    *,
+    width: int,
+    pooling: tuple[Pooling, ...],
+    dropout: float | None,
+    rows: int,
+    scale: float,
+    n_labels: int,
+    **sizes: Any,
+) -> EnsembleClassifier:
+    """The torch module of `build_ensemble_classifier`."""
+    return EnsembleClassifier(
+        bag=BagOfNgrams(rows=rows, n_labels=n_labels, scale=scale),
+        network=build_pooled_module(
+            build_encoder,
+            width=width,
+            pooling=pooling,
+            dropout=dropout,
+            n_labels=n_labels,
+            **sizes,
+        ),
+    )
+
+
+class EnsembleFeatures:
+    """The n-grams of a batch and what its encoder reads, as a pair."""
+
+    def __init__(self, ngrams: HashedNgrams, encoder: Callable[..., Any]) -> None:
+        self.ngrams = ngrams
+        self.encoder = encoder
+
+    def __call__(self, docs: Sequence[Doc], *vectors: Any) -> tuple[Any, Any]:
+        return self.ngrams(docs), self.encoder(docs, *vectors)
