@@ -19,7 +19,7 @@ def copy_bow(model: Model[Any, Any], module: BagOfNgrams) -> None:
     """
     (linear,) = _nodes(model, "sparse_linear", count=1)
     n_labels, rows = linear.get_dim("nO"), linear.get_dim("length")
-    weight = linear.get_param("W").reshape(n_labels, rows).T
+    weight = linear.get_param("W").reshape((n_labels, rows)).T
     _copy(weight, module.weight, name="weight")
     _copy(linear.get_param("b"), module.bias, name="bias")
 

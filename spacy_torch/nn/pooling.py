@@ -19,6 +19,7 @@ class MeanPooling(nn.Module):
     """The average vector of each sequence; an empty one gives zeros."""
 
     def forward(self, tokens: Ragged) -> Float[Tensor, "batch width"]:
+        """Average each sequence's vectors."""
         return tokens.mean()
 
 
@@ -26,6 +27,7 @@ class MaxPooling(nn.Module):
     """The largest value of each column in each sequence; an empty one gives zeros."""
 
     def forward(self, tokens: Ragged) -> Float[Tensor, "batch width"]:
+        """Take each column's largest value in each sequence."""
         return tokens.max()
 
 
@@ -33,6 +35,7 @@ class FirstPooling(nn.Module):
     """The first vector of each sequence; an empty one gives zeros."""
 
     def forward(self, tokens: Ragged) -> Float[Tensor, "batch width"]:
+        """Take each sequence's first vector."""
         return tokens.first()
 
 
@@ -40,6 +43,7 @@ class LastPooling(nn.Module):
     """The last vector of each sequence; an empty one gives zeros."""
 
     def forward(self, tokens: Ragged) -> Float[Tensor, "batch width"]:
+        """Take each sequence's last vector."""
         return tokens.last()
 
 
@@ -54,6 +58,7 @@ class AttentionPooling(nn.Module):
         self.query = nn.Parameter(torch.zeros(width))
 
     def forward(self, tokens: Ragged) -> Float[Tensor, "batch width"]:
+        """Weigh and add up each sequence's vectors."""
         scores = (tokens.values @ self.query).unsqueeze(1).float()  # token, 1
         weights = Ragged(scores, tokens.lengths).softmax().values
         weighted = tokens.values * weights.to(tokens.values.dtype)

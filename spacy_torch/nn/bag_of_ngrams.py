@@ -1,0 +1,58 @@
+"""A linear classifier over hashed n-grams whose gradient touches only the rows it saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class NgramBatch(NamedTuple):
+    """The weight rows that a batch's n-grams hash to.
+
+    Attributes:
+        rows: the distinct rows of the whole batch, ascending.
+        inverse: for each n-gram of each sequence, where its row stands in `rows`.
+        lengths: how many entries of `inverse` each sequence has.
+    """
+
+    rows: Int[Tensor, " row"]
+    inverse: Int[Tensor, " ngram"]
+    lengths: Int[Tensor, " batch"]
+
+
+def table_rows(rows: int) -> int:
+    """The next power of two: the number of weight rows that spaCy makes of `length`."""
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    return 2 ** (rows - 1).bit_length()
+
+
+class BagOfNgrams(nn.Module):
+    """The sum of the weight rows of a sequence's n-grams, plus a bias.
+
+    The weight's gradient is sparse, with ascending rows, each once: an optimizer may
+    mark it as coalesced without looking. An empty sequence scores the bias.
+
+    Args:
+        rows: the size of the table, rounded up to a power of two.
+        scale: what the sum is multiplied with; the bias is not.
+    """
+
+    def __init__(self, *, rows: int, n_labels: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.zeros(table_rows(rows), n_labels))
+        self.bias = nn.Parameter(torch.zeros(n_labels))
+
+    def forward(self, batch: NgramBatch) -> Float[Tensor, "batch label"]:
+        """Score a batch of n-grams; returns logits."""
+        table = F.embedding(batch.rows, self.weight, sparse=True)  # row, label
+        offsets = batch.lengths.cumsum(0) - batch.lengths
+        bag = F.embedding_bag(batch.inverse, table, offsets, mode="sum")
+        return torch.add(self.bias, bag, alpha=self.scale)
