@@ -24,12 +24,12 @@ def adamw_(
     blocks: Sequence[Block],
     *,
     learn_rate: float,
+    weight_decay: float,
     betas: tuple[float, float],
     eps: float,
-    decay: float,
     eps_is_corrected: bool = True,
 ) -> None:
-    """AdamW: shrink the weights by the share `decay`, then move them.
+    """AdamW: shrink the weights by `learn_rate * weight_decay`, then move them.
 
     Torch adds `eps` to the bias-corrected root of the second moment. With `eps_is_corrected`
     off it is added to the raw root, as in Thinc.
@@ -43,7 +43,7 @@ def adamw_(
             beta1=betas[0],
             beta2=betas[1],
             lr=learn_rate,
-            weight_decay=decay / learn_rate if learn_rate else 0.0,
+            weight_decay=weight_decay,
             eps=eps / correction,
             maximize=False,
         )
@@ -53,11 +53,11 @@ def adam_(
     blocks: Sequence[Block],
     *,
     learn_rate: float,
+    weight_decay: float,
     betas: tuple[float, float],
     eps: float,
-    penalty: float,
 ) -> None:
-    """Adam with `penalty * weight` added to the gradient (L2 regularisation)."""
+    """Adam with `weight_decay * weight` added to the gradient (L2 regularisation)."""
     for step, group in _alike(blocks):
         adam(
             *_adam_tensors(group, step=step),
@@ -66,7 +66,7 @@ def adam_(
             beta1=betas[0],
             beta2=betas[1],
             lr=learn_rate,
-            weight_decay=penalty,
+            weight_decay=weight_decay,
             eps=eps,
             maximize=False,
         )
@@ -76,11 +76,11 @@ def radam_(
     blocks: Sequence[Block],
     *,
     learn_rate: float,
+    weight_decay: float,
     betas: tuple[float, float],
     eps: float,
-    decay: float,
 ) -> None:
-    """Rectified Adam, the weights first shrunk by the share `decay`."""
+    """Rectified Adam; decays like `adamw_`."""
     for step, group in _alike(blocks):
         weights, gradients, mom1, mom2, _, steps = _adam_tensors(group, step=step)
         radam(
@@ -94,7 +94,7 @@ def radam_(
             beta1=betas[0],
             beta2=betas[1],
             lr=learn_rate,
-            weight_decay=decay / learn_rate if learn_rate else 0.0,
+            weight_decay=weight_decay,
             eps=eps,
         )
 
@@ -103,14 +103,15 @@ def sgd_(
     blocks: Sequence[Block],
     *,
     learn_rate: float,
-    decay: float = 0.0,
+    weight_decay: float,
     momentum: float = 0.0,
     nesterov: bool = False,
 ) -> None:
     """Gradient descent, with momentum if the blocks have a moment; decays like `adamw_`."""
     for _, group in _alike(blocks):
-        if decay:
-            scale_([block.weight for block in group], [1.0 - decay] * len(group))
+        if weight_decay:
+            kept = 1.0 - learn_rate * weight_decay
+            scale_([block.weight for block in group], [kept] * len(group))
         buffers: list[Tensor | None] = [
             block.moments[0] if block.moments else None for block in group
         ]

@@ -31,7 +31,7 @@ def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
     return norms
 
 
-def find_nonfinite(norms: Mapping[str, float]) -> list[str]:
+def find_non_finite(norms: Mapping[str, float]) -> list[str]:
     """Names of the parameters whose gradient holds a NaN or an infinity."""
     return [name for name, norm in norms.items() if not math.isfinite(norm)]
 

@@ -1,5 +1,9 @@
 """How a torch parameter is named in an optimizer's state."""
 
+from typing import Any, TypeGuard, cast
+
+_ARRAY = "torch-array"
+
 ParameterKey = tuple[str, int, str]
 
 
@@ -14,4 +18,9 @@ def parameter_key(shim_id: int, name: str) -> ParameterKey:
 
 def array_key(shim_id: int, name: str) -> ParameterKey:
     """The key under which an optimizer that works on arrays keeps a torch parameter's state."""
-    return ("torch-array", shim_id, name)
+    return (_ARRAY, shim_id, name)
+
+
+def is_array_key(key: object) -> TypeGuard[ParameterKey]:
+    """Whether a key is one of `array_key`."""
+    return isinstance(key, tuple) and len(cast(tuple[Any, ...], key)) == 3 and key[0] == _ARRAY

@@ -22,6 +22,7 @@ class RowSlots:
 
     @property
     def n_rows(self) -> int:
+        """How many rows the table has, with a slot or without."""
         return len(self._slot_of)
 
     def rows(self) -> Tensor:

@@ -8,8 +8,11 @@ from thinc.optimizers import Optimizer
 from torch import nn
 
 from spacy_torch.bridge.foreign_step import foreign_step
+from spacy_torch.bridge.gradients import find_non_finite as find_non_finite
+from spacy_torch.bridge.gradients import gradient_norms as gradient_norms
+from spacy_torch.bridge.schedule_position import count_schedules
 from spacy_torch.bridge.stock_step import stock_step
-from spacy_torch.bridge.torch_optimizers import TorchOptimizer
+from spacy_torch.bridge.torch_optimizer import TorchOptimizer
 
 
 def step(
@@ -21,11 +24,12 @@ def step(
 ) -> None:
     """Move every parameter that has a gradient, then drop the gradients.
 
-    Args:
-        parameters: All named parameters of the module, in their fixed order; those of frozen
-            parts too.
-        norms: What `gradient_norms(parameters)` gave, if it has been called for this step.
+    `parameters` are all of the module by name, those without a gradient too: patterns of
+    parameter groups are held against them. `norms` is what `gradient_norms(parameters)` gave,
+    if it has been called for this step.
     """
+    if isinstance(optimizer, Optimizer):
+        count_schedules(optimizer)
     with torch.no_grad():
         if isinstance(optimizer, TorchOptimizer):
             optimizer.step(parameters, shim_id=shim_id, norms=norms)

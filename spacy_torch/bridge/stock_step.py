@@ -31,22 +31,23 @@ def stock_step(
         norms = None  # they were those of the gradients without the penalty
     if optimizer.grad_clip:
         _clip_each(blocks, norms=norms, threshold=optimizer.grad_clip)
-    # Thinc decays after the move, (w - u)(1 - d), torch before it, w(1 - d) - u: the same
-    # thing if the move is made smaller by the factor (1 - d).
-    decay = optimizer.learn_rate * optimizer.L2 if optimizer.L2_is_weight_decay else 0.0
+    weight_decay = optimizer.L2 if optimizer.L2_is_weight_decay else 0.0
+    # Thinc decays after the move, (w - u) * kept, torch before it, w * kept - u: the same
+    # thing if the move is made smaller by the factor too.
+    kept = 1.0 - optimizer.learn_rate * weight_decay
     if optimizer.use_radam:
-        _radam(optimizer, blocks, decay=decay)
+        _radam(optimizer, blocks, decayed=optimizer.learn_rate * weight_decay)
     elif n_moments:
         adamw_(
             blocks,
-            learn_rate=optimizer.learn_rate * (1 - decay),
+            learn_rate=optimizer.learn_rate * kept,
+            weight_decay=weight_decay / kept,
             betas=(optimizer.b1, optimizer.b2),
             eps=optimizer.eps,
-            decay=decay,
             eps_is_corrected=False,
         )
     else:
-        sgd_(blocks, learn_rate=optimizer.learn_rate * (1 - decay), decay=decay)
+        sgd_(blocks, learn_rate=optimizer.learn_rate * kept, weight_decay=weight_decay / kept)
     store_blocks(blocks)
 
 
@@ -72,7 +73,7 @@ def _clip_each(
             block.gradient.mul_(threshold / norms[block.name])
 
 
-def _radam(optimizer: Optimizer, blocks: Sequence[Block], *, decay: float) -> None:
+def _radam(optimizer: Optimizer, blocks: Sequence[Block], *, decayed: float) -> None:
     """Thinc's RAdam corrects its biases for one step more than it has made."""
     for block in blocks:
         mom1, mom2 = block.moments
@@ -84,8 +85,8 @@ def _radam(optimizer: Optimizer, blocks: Sequence[Block], *, decay: float) -> No
             block.weight.addcdiv_(mom1, mom2.sqrt().add_(optimizer.eps), value=size)
         else:
             block.weight.add_(mom1, alpha=size)
-        if decay:
-            block.weight.mul_(1 - decay)
+        if decayed:
+            block.weight.sub_(block.weight, alpha=decayed)
 
 
 def _radam_scale(step: int, *, b1: float, b2: float) -> tuple[float, bool]:

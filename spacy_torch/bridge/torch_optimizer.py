@@ -1,0 +1,195 @@
+"""An optimizer that moves torch parameters as torch does, and Thinc's as Thinc does."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from thinc.optimizers import FloatOrSeq, Optimizer
+from torch import Tensor, nn
+
+from spacy_torch.bridge.arithmetic import scale_
+from spacy_torch.bridge.blocks import Block, gather_blocks, store_blocks
+from spacy_torch.bridge.gradients import tensor_norms, total_norm
+from spacy_torch.bridge.keys import is_array_key, parameter_key
+from spacy_torch.bridge.parameter_groups import (
+    ParameterGroup,
+    is_exempt_from_decay,
+    parse_groups,
+)
+from spacy_torch.bridge.schedule_position import count_schedules
+
+# Moves blocks: move(blocks, learn_rate=..., weight_decay=...).
+Move = Callable[..., None]
+
+
+class TorchOptimizer(Optimizer):
+    """Moves torch modules by `move`, in groups, and Thinc's layers by Thinc's arithmetic.
+
+    Gradients of a module are clipped to `grad_clip` by the norm of all of them together (0:
+    not clipped). `groups` are dictionaries of the fields of `ParameterGroup`; a parameter
+    belongs to the first group whose pattern is found in its name.
+
+    Thinc's layers in the same pipeline have the same learning rate, betas, decay and averages;
+    they are clipped one by one, and groups and momentum do not concern them.
+    """
+
+    def __init__(
+        self,
+        move: Move,
+        *,
+        kind: str,
+        n_moments: int,
+        learn_rate: FloatOrSeq,
+        weight_decay: float,
+        decay_is_penalty: bool = False,
+        betas: tuple[float, float] = (0.0, 0.0),
+        eps: float = 1e-8,
+        grad_clip: float = 1.0,
+        groups: Sequence[Mapping[str, Any]] = (),
+        use_averages: bool = False,
+    ):
+        super().__init__(
+            learn_rate,
+            L2=weight_decay,
+            L2_is_weight_decay=not decay_is_penalty,
+            beta1=betas[0],
+            beta2=betas[1],
+            eps=eps,
+            grad_clip=grad_clip,
+            use_averages=use_averages,
+            use_radam=kind == "RAdam",
+        )
+        self.kind = kind
+        self.groups = parse_groups(groups)
+        for place, group in enumerate(self.groups):
+            if group.learn_rate is not None:
+                self._set_attr_or_schedule(_rate_name(place), group.learn_rate)
+        count_schedules(self)
+        self._move = move
+        self._n_moments = n_moments
+        self._group_of: dict[str, int | None] = {}
+        self._matched: set[int] = set()
+
+    def step(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        shim_id: int,
+        norms: Mapping[str, float] | None = None,
+    ) -> None:
+        """Move the parameters of one module that have a gradient and are not frozen.
+
+        Raises:
+            ValueError: the pattern of a group has matched nothing by the module's second step.
+        """
+        self._match(parameters)
+        count_key: Any = parameter_key(shim_id, "")
+        step = self.nr_update[count_key]
+        if step:
+            self._check_matched()
+        self.nr_update[count_key] = step + 1
+        moving = {
+            name: parameter
+            for name, parameter in parameters.items()
+            if parameter.grad is not None and not self.is_frozen(name, step=step)
+        }
+        blocks = gather_blocks(self, moving, shim_id=shim_id, n_moments=self._n_moments)
+        if self.grad_clip:
+            _clip_together(blocks, norms=norms, threshold=self.grad_clip)
+        alike: dict[tuple[float, float], list[Block]] = {}
+        for block in blocks:
+            settings = (self._rate(block.name), self._decay(block.name, parameters[block.name]))
+            alike.setdefault(settings, []).append(block)
+        for (learn_rate, weight_decay), group in alike.items():
+            self._move(group, learn_rate=learn_rate, weight_decay=weight_decay)
+        store_blocks(blocks)
+
+    def is_frozen(self, name: str, *, step: int) -> bool:
+        """Whether the module's update numbered `step`, from 0, passes the parameter over."""
+        group = self._group(name)
+        return group is not None and group.is_frozen(step)
+
+    def step_schedules(self) -> None:
+        """Go on to the next values of the schedules.
+
+        Raises:
+            ValueError: the pattern of a group has matched nothing in this first step.
+        """
+        if self._group_of:
+            self._check_matched()
+        super().step_schedules()
+
+    def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:
+        if is_array_key(key):
+            _, shim_id, name = key
+            count_key: Any = parameter_key(shim_id, "")
+            if self.is_frozen(name, step=self.nr_update.get(count_key, 0)):
+                return weights, gradient
+        return super().__call__(key, weights, gradient, lr_scale=lr_scale)
+
+    def _match(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        for name in parameters:
+            if name not in self._group_of:
+                found = [
+                    place
+                    for place, group in enumerate(self.groups)
+                    if re.search(group.pattern, name)
+                ]
+                self._matched.update(found)
+                self._group_of[name] = found[0] if found else None
+
+    def _check_matched(self) -> None:
+        # Not at once: another component's module may hold the parameters that are meant.
+        missed = [
+            repr(group.pattern)
+            for place, group in enumerate(self.groups)
+            if place not in self._matched
+        ]
+        if missed:
+            names = list(self._group_of)
+            shown = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if names[8:] else "")
+            raise ValueError(
+                f"no parameter matches {' or '.join(missed)} of the optimizer's groups; "
+                f"the names are {shown}"
+            )
+
+    def _group(self, name: str) -> ParameterGroup | None:
+        place = self._group_of.get(name)
+        return None if place is None else self.groups[place]
+
+    def _rate(self, name: str) -> float:
+        place, group = self._group_of.get(name), self._group(name)
+        if place is None or group is None:
+            return self.learn_rate
+        if group.learn_rate is not None:
+            return getattr(self, _rate_name(place))
+        return self.learn_rate * (
+            1.0 if group.learn_rate_factor is None else group.learn_rate_factor
+        )
+
+    def _decay(self, name: str, parameter: Tensor) -> float:
+        group = self._group(name)
+        if group is not None and group.weight_decay is not None:
+            return group.weight_decay
+        return 0.0 if is_exempt_from_decay(name, parameter) else self.L2
+
+
+def _rate_name(place: int) -> str:
+    return f"groups.{place}.learn_rate"
+
+
+def _clip_together(
+    blocks: Sequence[Block], *, norms: Mapping[str, float] | None, threshold: float
+) -> None:
+    """Shorten all gradients by one factor, which keeps the direction of the step."""
+    names = [block.name for block in blocks]
+    if norms is None:
+        found = tensor_norms([block.gradient for block in blocks])
+        norms = dict(zip(names, found, strict=True))
+    norm = total_norm({name: norms[name] for name in names})
+    if norm > threshold:
+        by_device: dict[Any, list[Tensor]] = {}
+        for block in blocks:
+            by_device.setdefault(block.gradient.device, []).append(block.gradient)
+        for gradients in by_device.values():
+            scale_(gradients, [threshold / norm] * len(gradients))
