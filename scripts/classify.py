@@ -36,8 +36,9 @@ def main() -> None:
     seconds = time.perf_counter() - start
     guesses = [max(doc.cats, key=doc.cats.__getitem__) for doc in docs]
     for i in sorted(random.Random(0).sample(range(len(rows)), SHOWN)):
-        mark = "right" if guesses[i] == gold[i] else f"wrong, it is {gold[i]}"
-        print(f"  {texts[i].strip()!r}\n    -> {guesses[i]} {docs[i].cats[guesses[i]]:.2f} ({mark})")
+        guess, score = guesses[i], docs[i].cats[guesses[i]]
+        mark = "right" if guess == gold[i] else f"wrong, it is {gold[i]}"
+        print(f"  {texts[i].strip()!r}\n    -> {guess} {score:.2f} ({mark})")
     scores = {
         "accuracy": sum(a == b for a, b in zip(guesses, gold, strict=True)) / len(gold),
         "macro_f": macro_f(guesses, gold),

@@ -26,7 +26,8 @@ def main() -> None:
         environment = Path(folder) / "environment"
         print(f"Making an empty virtual environment in {environment}", flush=True)
         python = make_environment(environment)
-        print(f"Installing {', '.join(wheel.name for wheel in wheels)} (about a minute)", flush=True)
+        names = " and ".join(wheel.name for wheel in wheels)
+        print(f"Installing {names}: about a minute", flush=True)
         install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         install += ["-c", str(ROOT / "constraints.txt")]
         run([python, *install, *wheels], cwd=folder)

@@ -1,7 +1,6 @@
 """The commands added to ``python -m spacy``; spaCy imports this file before each of its own."""
 
 from pathlib import Path
-from typing import Optional
 
 import spacy
 from spacy.cli._util import Arg, Opt, app
@@ -25,7 +24,7 @@ def torch_convert(
     separator: str = Opt(",", "--separator", "-s", help="Between the labels of a row, with --many"),
     columns: str = Opt("", "--columns", "-c", help="Comma-separated names, if there is no header"),
     dev_split: float = Opt(0.0, "--dev-split", "-d", help="Share of every label to hold out"),
-    dev_path: Optional[Path] = Opt(  # noqa: UP045
+    dev_path: Path | None = Opt(
         None, "--dev-output", help="Where to hold it out (default: dev.spacy beside the output)"
     ),
     seed: int = Opt(0, "--seed", help="For the rows that are held out"),

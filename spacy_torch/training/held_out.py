@@ -20,9 +20,7 @@ def hold_out(
     # Every 1/fraction-th of the rows sorted by label, chance deciding the order within a label.
     order = sorted(range(len(rows)), key=lambda i: (rows[i].labels, draws[i]))
     held = {
-        i
-        for place, i in enumerate(order)
-        if int((place + 1) * fraction) > int(place * fraction)
+        i for place, i in enumerate(order) if int((place + 1) * fraction) > int(place * fraction)
     }
     kept = [row for i, row in enumerate(rows) if i not in held]
     return kept, [rows[i] for i in sorted(held)]

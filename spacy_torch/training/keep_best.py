@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Union
 
 from spacy.language import Language
 from spacy.training.loop import DIR_MODEL_BEST
@@ -22,7 +21,7 @@ class KeepBest:
         return nlp
 
 
-def build_keep_best(path: Union[str, Path]) -> Callable[[Language], Language]:
+def build_keep_best(path: str | Path) -> Callable[[Language], Language]:
     """Moves an earlier run's ``model-best`` to ``model-best.previous``.
 
     For ``[initialize.before_init]``, with the output directory of the run as ``path``: ``spacy

@@ -4,11 +4,13 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, List, Literal, NamedTuple, Optional, Union  # noqa: UP035
+from typing import Any, Literal, NamedTuple
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+
+from spacy_torch.bridge.atomic import replacing
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -60,12 +62,12 @@ class LabelledTextReader:
 
 
 def build_labelled_text(
-    path: Union[str, Path],
+    path: str | Path,
     text: str = "text",
     label: str = "label",
     labels: Literal["one", "many"] = "one",
     separator: str = ",",
-    columns: Optional[List[str]] = None,  # noqa: UP006, UP045
+    columns: list[str] | None = None,
     limit: int = 0,
 ) -> LabelledTextReader:
     """Texts and their categories, read from a CSV, TSV or JSONL file."""
@@ -81,7 +83,7 @@ def build_labelled_text(
 
 
 def read_labelled_text(
-    path: Union[str, Path],
+    path: str | Path,
     *,
     text: str = "text",
     label: str = "label",
@@ -141,17 +143,15 @@ def make_doc(nlp: Language, row: LabelledText, *, names: Iterable[str]) -> Doc:
 
 
 def write_labelled_text(
-    rows: Iterable[LabelledText], path: Union[str, Path], *, nlp: Language, names: Iterable[str]
+    rows: Iterable[LabelledText], path: str | Path, *, nlp: Language, names: Iterable[str]
 ) -> None:
     """Write rows as a ``.spacy`` file, which ``spacy.Corpus.v1`` reads."""
     path = Path(path)
     names = list(names)
     docs = DocBin(attrs=["ORTH", "SPACY"], docs=(make_doc(nlp, row, names=names) for row in rows))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A full disk must not leave half a corpus under the right name.
-    beside = path.with_name(path.name + ".part")
-    docs.to_disk(beside)
-    beside.replace(path)
+    with replacing(path) as file:
+        file.write(docs.to_bytes())
 
 
 def _table_records(
