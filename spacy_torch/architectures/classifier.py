@@ -104,7 +104,7 @@ def resize_output(model: Model[Any, Any], n_labels: int) -> Model[Any, Any]:
     """
     shim = get_shim(model.get_ref("logits"))
     if shim.is_built:
-        shim.build_sized({**shim.sizes, "n_labels": n_labels})
+        shim.resize({**shim.sizes, "n_labels": n_labels})
         model.set_dim("nO", n_labels, force=True)
     return model
 

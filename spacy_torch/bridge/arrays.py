@@ -28,8 +28,9 @@ def to_tensors(tree: Any, device: torch.device) -> Any:
         if isinstance(leaf, Tensor):
             return leaf.to(device)
         if isinstance(leaf, numpy.ndarray):
-            writable = leaf if leaf.flags.writeable else leaf.copy()
-            return torch.from_numpy(writable).to(device)
+            # Torch warns of read-only memory and has no negative strides.
+            shareable = leaf.flags.writeable and all(step >= 0 for step in leaf.strides)
+            return torch.from_numpy(leaf if shareable else leaf.copy()).to(device)
         if is_cupy_array(leaf):
             return xp2torch(leaf, device=device)
         return leaf

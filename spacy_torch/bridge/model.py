@@ -91,9 +91,7 @@ def get_shim(model: Model[Any, Any]) -> TorchShim:
 
 def find_shims(model: Model[Any, Any]) -> list[TorchShim]:
     """Every torch module's shim in a model, in the order of `model.walk()`, each once."""
-    shims = [
-        shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)
-    ]
+    shims = [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
     return list({id(shim): shim for shim in shims}.values())
 
 
@@ -119,7 +117,9 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
         outputs, backprop = shim(as_call(batch), is_train)
     else:
         call = to_tensors(call_from_thinc(X), shim.device)
-        outputs, backprop = shim(map_leaves(_require_gradient, call) if is_train else call, is_train)
+        outputs, backprop = shim(
+            map_leaves(_require_gradient, call) if is_train else call, is_train
+        )
     if model.attrs["check"] is not None:
         model.attrs["check"](X, outputs, shim.sizes)
     return outputs, backprop
@@ -131,13 +131,17 @@ def _run_behind_upstream(model: Model[Any, Any], X: Any, is_train: bool) -> tupl
     lengths = [len(rows) for rows in vectors]
     values = to_tensors(model.ops.flatten(vectors), shim.device)
     values.requires_grad_(is_train)
-    batch = model.attrs["featurize"](X, (values, torch.tensor(lengths, device=shim.device)))
+    # A view: the values themselves, handed on as they are, would look like an input of
+    # the module, whose gradient the shim takes away.
+    vectors_of_batch = (values.view_as(values), torch.tensor(lengths, device=shim.device))
+    batch = model.attrs["featurize"](X, vectors_of_batch)
     outputs, backprop_module = shim(as_call(to_tensors(batch, shim.device)), is_train)
 
     def backprop(d_outputs: Any) -> Any:
         backprop_module(d_outputs)
-        d_values = values.grad if values.grad is not None else torch.zeros_like(values)
-        values.grad = None
+        d_values = shim.take_gradient(values)
+        if d_values is None:
+            d_values = torch.zeros_like(values)
         return backprop_upstream(model.ops.unflatten(to_arrays(d_values, model.ops), lengths))
 
     return outputs, backprop
@@ -159,7 +163,7 @@ def _init(model: Model[InT, OutT], X: Any = None, Y: Any = None) -> None:
     for layer in model.layers:
         layer.initialize(X)
     measure: Measure | None = model.attrs["measure"]
-    get_shim(model).build_sized(measure(X, Y) if measure is not None else {})
+    get_shim(model).initialize(measure(X, Y) if measure is not None else {})
 
 
 def _collect_arrays(X: Any, outputs: Any, ops: Ops) -> tuple[Any, Backprop]:

@@ -30,7 +30,7 @@ from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.step import step
-from spacy_torch.bridge.tree import leaves, map_leaves
+from spacy_torch.bridge.tree import map_leaves, pair_leaves
 from spacy_torch.bridge.weights import load_weights, read_header, save_weights, weights_to_chunks
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def weights_apart() -> Iterator[None]:
 class TorchShim(Shim):
     """One torch module behind a Thinc `Model`.
 
-    The module is built late: by `build_sized` at initialization, or from the sizes
+    The module is built late: by `initialize`, or from the sizes
     stored with the weights on loading. It rests in evaluation mode and is in training
     mode only during the forward pass of an update.
 
@@ -80,6 +80,7 @@ class TorchShim(Shim):
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
         self.steps = 0
         self.skipped_steps = 0
+        self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._device: torch.device | None = None
         self._precision: FullPrecision = build_precision(self.runtime)
         guard_forks()
@@ -112,15 +113,17 @@ class TorchShim(Shim):
             self._device = self.runtime.find_device()
         return self._device
 
-    def build_sized(self, sizes: Mapping[str, int]) -> None:
-        """Build the module, or rebuild it with other sizes, keeping what was learned."""
-        sizes = dict(sizes)
-        if self._model is not None and sizes == self.sizes:
-            return
+    def initialize(self, sizes: Mapping[str, int]) -> None:
+        """Build the module afresh, as Thinc's layers forget what they knew as well."""
         module = build_module(self.build, sizes).to(self.device)
-        if self._model is not None:
-            copy_learned(self._model, module)
-        self._model, self.sizes = module, sizes
+        self._model, self.sizes = module, dict(sizes)
+
+    def resize(self, sizes: Mapping[str, int]) -> None:
+        """Rebuild the module with other sizes, keeping what was learned."""
+        if self.sizes != sizes:
+            learned = self.module
+            self.initialize(sizes)
+            copy_learned(learned, self.module)
 
     def set_dropout(self, rate: float) -> None:
         """Let spaCy's dropout rate reach the module."""
@@ -129,6 +132,7 @@ class TorchShim(Shim):
     # Running -----------------------------------------------------------------------
 
     def __call__(self, inputs: ArgsKwargs, is_train: bool) -> tuple[Any, Backprop]:
+        """The module's output and a callback for its gradient, as a Thinc layer gives them."""
         if is_train:
             return self.begin_update(inputs)
         return self.predict(inputs), _no_backprop
@@ -174,32 +178,59 @@ class TorchShim(Shim):
             NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
         """
         parameters = named_parameters(self.module)
-        if all(parameter.grad is None for parameter in parameters.values()):
+        has_gradient = any(parameter.grad is not None for parameter in parameters.values())
+        if not has_gradient and self._input_is_damaged is None:
             return
-        self.steps += 1
         self._precision.unscale(parameters.values())
         norms = gradient_norms(parameters)
         damaged = find_non_finite(norms)
+        if self._input_is_damaged is not None and bool(self._input_is_damaged):
+            damaged.append("its input")
+        self._input_is_damaged = None
         if damaged:
             self.drop_gradients()
         if self._precision.after_step(overflowed=bool(damaged)):
             return
         if damaged:
             names = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
-            self.report_non_finite(f"the gradient of {names}")
+            self.refuse_step(f"the gradient of {names}")
             return
+        self.steps += 1
         step(optimizer, parameters, shim_id=self.id, norms=norms)
 
     def drop_gradients(self) -> None:
         """Forget the gradients accumulated so far."""
+        self._input_is_damaged = None
         for parameter in self.module.parameters():
             parameter.grad = None
 
-    def report_non_finite(self, what: str) -> None:
-        """Raise or count, as the runtime says, that something is NaN or infinite."""
+    def take_gradient(self, tensor: Any) -> Tensor | None:
+        """The gradient of an input, once; None for what has none.
+
+        One that is not finite becomes zeros, so that no layer before the module is
+        touched by a bad step, and `finish_update` treats it as it does the module's own.
+        """
+        if not isinstance(tensor, Tensor) or not tensor.is_leaf or tensor.grad is None:
+            return None
+        gradient, tensor.grad = tensor.grad, None
+        if self._precision.scale != 1.0:
+            gradient = gradient / self._precision.scale
+        damaged = ~gradient.isfinite().all()
+        before = self._input_is_damaged
+        self._input_is_damaged = damaged if before is None else before | damaged
+        return torch.where(damaged, torch.zeros_like(gradient), gradient)
+
+    def refuse_step(self, what: str) -> None:
+        """Make no step, because something is NaN or infinite: raise or count it.
+
+        Raises:
+            NonFiniteError: `non_finite` is "raise".
+        """
+        self.drop_gradients()
+        self.steps += 1
         message = (
-            f"{(self.owner or self.name)!r}, step {self.steps}: {what} is NaN or infinite; the weights were "
-            "not touched. Look for damaged input or too high a learning rate"
+            f"{self.owner or self.name!r}, step {self.steps}: {what} is NaN or infinite; the "
+            "weights were not touched. Look for damaged input or too high a learning rate"
         )
         if self.runtime.non_finite == "raise":
             raise NonFiniteError(
@@ -318,22 +349,16 @@ class TorchShim(Shim):
         scale = self._precision.scale
         tensors: list[Tensor] = []
         gradients: list[Tensor] = []
-        for output, gradient in zip(leaves(outputs), leaves(d_outputs), strict=True):
+        for output, gradient in pair_leaves(outputs, d_outputs):
             if gradient is None or not isinstance(output, Tensor) or not output.requires_grad:
                 continue
-            gradient = gradient.to(device=output.device, dtype=output.dtype)
+            # Scaled before it is rounded to half precision, not after.
+            gradient = gradient if scale == 1.0 else gradient * scale
             tensors.append(output)
-            gradients.append(gradient if scale == 1.0 else gradient * scale)
+            gradients.append(gradient.to(device=output.device, dtype=output.dtype))
         if tensors:
             torch.autograd.backward(tensors, gradients)
-
-        def take_gradient(leaf: Any) -> Tensor | None:
-            if not (isinstance(leaf, Tensor) and leaf.requires_grad) or leaf.grad is None:
-                return None
-            gradient, leaf.grad = leaf.grad, None
-            return gradient if scale == 1.0 else gradient / scale
-
-        return map_leaves(take_gradient, inputs)
+        return map_leaves(self.take_gradient, inputs)
 
 
 def _no_backprop(d_outputs: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from thinc.types import ArgsKwargs
 
@@ -13,8 +13,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """The same structure with `function` applied to everything that is not a container.
 
     Containers are tuples (also named ones), lists, mappings, dataclass instances and
-    Thinc's `ArgsKwargs`. A mapping that is neither a dataclass nor a plain dict comes
-    back as a dict, because its constructor cannot be guessed.
+    Thinc's `ArgsKwargs`. Every mapping comes back as a plain dict, because the
+    constructor of another kind cannot be guessed.
     """
     if isinstance(tree, ArgsKwargs):
         args = map_leaves(function, tuple(tree.args))
@@ -24,6 +24,8 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
         return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
     if isinstance(tree, list):
         return [map_leaves(function, item) for item in tree]
+    if isinstance(tree, Mapping):
+        return {key: map_leaves(function, value) for key, value in tree.items()}
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         # Not dataclasses.replace(): fields with init=False would be refused.
         copied = object.__new__(type(tree))
@@ -31,24 +33,61 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
             value = map_leaves(function, getattr(tree, field.name))
             object.__setattr__(copied, field.name, value)
         return copied
-    if isinstance(tree, Mapping):
-        return {key: map_leaves(function, value) for key, value in tree.items()}
     return function(tree)
 
 
 def leaves(tree: Any) -> Iterator[Any]:
     """Everything that is not a container, in a fixed order."""
-    if isinstance(tree, ArgsKwargs):
-        yield from leaves(tuple(tree.args))
-        yield from leaves(dict(tree.kwargs))
-    elif isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from leaves(item)
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        for field in dataclasses.fields(tree):
-            yield from leaves(getattr(tree, field.name))
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from leaves(value)
-    else:
+    parts = _parts(tree)
+    if parts is None:
         yield tree
+    else:
+        for part in parts.values():
+            yield from leaves(part)
+
+
+def pair_leaves(tree: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    """Each leaf of the first tree with what stands at its place in the other.
+
+    None in the other tree stands for None at every leaf there, and so does a key that a
+    mapping lacks.
+
+    Raises:
+        ValueError: the other tree has another structure.
+    """
+    parts, others = _parts(tree), _parts(other)
+    if parts is None and others is None:
+        yield tree, other
+        return
+    others = {} if other is None else others
+    keyed = isinstance(tree, Mapping) or other is None
+    if (
+        parts is None
+        or others is None
+        or not (others.keys() <= parts.keys() if keyed else others.keys() == parts.keys())
+    ):
+        raise ValueError(
+            f"The gradient must have the structure of the output, {_describe(tree)}, but it is "
+            f"{_describe(other)}"
+        )
+    for key, part in parts.items():
+        yield from pair_leaves(part, others.get(key))
+
+
+def _parts(tree: Any) -> dict[Any, Any] | None:
+    """What a container holds, by position, key or field; None for what is no container."""
+    if isinstance(tree, ArgsKwargs):
+        return {**dict(enumerate(tree.args)), **tree.kwargs}
+    if isinstance(tree, (tuple, list)):
+        return dict(enumerate(cast("tuple[Any, ...]", tree)))
+    if isinstance(tree, Mapping):
+        return dict(cast("Mapping[Any, Any]", tree))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+    return None
+
+
+def _describe(tree: Any) -> str:
+    parts = _parts(tree)
+    kind = f"a {type(tree).__name__}"
+    return kind if parts is None else f"{kind} with {list(parts)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import srsly
 import torch
@@ -16,6 +16,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from torch import Tensor
+from typing_extensions import override
 
 from spacy_torch.bridge.atomic import replacing
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
@@ -170,8 +171,7 @@ class TorchPipe(TrainablePipe):
         if not torch.isfinite(loss.detach()):
             shim = get_shim(self.logits_model)
             shim.owner = self.name
-            shim.drop_gradients()
-            shim.report_non_finite("the loss")
+            shim.refuse_step("the loss")
             return losses
         if loss.requires_grad:
             loss.backward()
@@ -186,10 +186,12 @@ class TorchPipe(TrainablePipe):
 
     # Saving and loading ----------------------------------------------------------------
 
+    @override
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         self._note_labels()
         return super().to_bytes(exclude=tuple(exclude))
 
+    @override
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
         def load_model(data: bytes) -> None:
             try:
@@ -200,7 +202,7 @@ class TorchPipe(TrainablePipe):
         util.from_bytes(
             bytes_data,
             {
-                "cfg": lambda b: self.cfg.update(srsly.json_loads(b)),
+                "cfg": lambda b: self.cfg.update(cast(dict[str, Any], srsly.json_loads(b))),
                 "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
                 "model": load_model,
             },
@@ -295,7 +297,7 @@ class TorchPipe(TrainablePipe):
 
 def _read_cfg(name: str, file: Path) -> dict[str, Any]:
     try:
-        return srsly.read_json(file)
+        return cast(dict[str, Any], srsly.read_json(file))
     except ValueError as error:
         raise ValueError(f"Component {name!r}, file {file}: not valid JSON ({error})") from error
 
