@@ -103,4 +103,5 @@ class EnsembleFeatures:
         self.encoder = encoder
 
     def __call__(self, docs: Sequence[Doc], *vectors: Any) -> tuple[Any, Any]:
+        """Featurize the documents for both; `vectors` come from upstream, if there is any."""
         return self.ngrams(docs), self.encoder(docs, *vectors)

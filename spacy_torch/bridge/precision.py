@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from spacy_torch.bridge.runtime import Runtime
 
@@ -37,6 +38,7 @@ class HalfPrecision(FullPrecision):
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
 
+    @override
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(device.type, dtype=self.dtype)
 
@@ -57,12 +59,14 @@ class ScaledHalfPrecision(HalfPrecision):
         self.scale = float(scale)
         self.clean_steps = 0
 
+    @override
     def unscale(self, parameters: Iterable[nn.Parameter]) -> None:
         for parameter in parameters:
             gradient = parameter.grad
             if isinstance(gradient, Tensor):
                 gradient.mul_(1.0 / self.scale)
 
+    @override
     def after_step(self, *, overflowed: bool) -> bool:
         if overflowed:
             self.clean_steps = 0

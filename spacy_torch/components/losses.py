@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
+from typing_extensions import override
 
 from spacy_torch.nn.losses import (
     binary_cross_entropy,
@@ -25,17 +26,22 @@ class Loss(Protocol):
 
     def __call__(
         self, logits: Tensor, targets: Tensor, weights: Tensor | None, *, exclusive: bool
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """The loss summed over the batch."""
+        ...
 
-    def serves(self, *, exclusive: bool) -> bool: ...
+    def serves(self, *, exclusive: bool) -> bool:
+        """Whether it can train this kind of labels."""
+        ...
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Loss):
     """Softmax cross-entropy, for exclusive labels."""
 
     label_smoothing: float = 0.0
 
+    @override
     def __call__(
         self, logits: Tensor, targets: Tensor, weights: Tensor | None, *, exclusive: bool
     ) -> Tensor:
@@ -47,11 +53,12 @@ class CrossEntropy:
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(Loss):
     """Sigmoid cross-entropy of each label on its own."""
 
     label_smoothing: float = 0.0
 
+    @override
     def __call__(
         self, logits: Tensor, targets: Tensor, weights: Tensor | None, *, exclusive: bool
     ) -> Tensor:
@@ -63,11 +70,12 @@ class BinaryCrossEntropy:
 
 
 @dataclass(frozen=True)
-class Focal:
+class Focal(Loss):
     """Focal loss, for either kind: easy examples count less."""
 
     gamma: float = 2.0
 
+    @override
     def __call__(
         self, logits: Tensor, targets: Tensor, weights: Tensor | None, *, exclusive: bool
     ) -> Tensor:

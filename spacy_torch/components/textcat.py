@@ -17,6 +17,7 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 from torch import Tensor
+from typing_extensions import override
 
 from spacy_torch.bridge.model import get_shim
 from spacy_torch.components.losses import Loss
@@ -178,11 +179,13 @@ class TextCategorizer(TorchPipe):
         """Unknown labels are masked."""
         return True
 
+    @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
         labels = self.labels
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.cats.update(zip(labels, row, strict=True))
 
+    @override
     def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
         targets = torch.from_numpy(self.read_targets(examples)).to(logits.device)
         weights = self.cfg["class_weights"]
@@ -300,7 +303,7 @@ class TextCategorizer(TorchPipe):
     ) -> dict[str, float] | None:
         if self.class_weights is None:
             return None
-        if self.class_weights != "balanced":
+        if isinstance(self.class_weights, dict):
             unknown = sorted(set(self.class_weights) - set(self.labels))
             if unknown:
                 raise ValueError(
@@ -324,7 +327,7 @@ def score_multilabel(
     thresholds: dict[str, float] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """spaCy's multi-label scores, with a threshold of its own for any label.
+    """Give spaCy's multi-label scores, with a threshold of its own for any label.
 
     A score is stretched so that its label's threshold becomes 0.5; its order among the
     scores of that label, and so the area under the curve, stays.

@@ -36,13 +36,12 @@ def cross_entropy(
             a true label (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
     """
     log_probs = F.log_softmax(logits, dim=1)
-    true, allowed, counts = _what_may_be_true(targets)
-    rows = -torch.logsumexp(log_probs.masked_fill(~allowed, -torch.inf), dim=1)
+    log_p, truth, counts = _log_p_of_what_may_be_true(log_probs, targets)
+    rows = -log_p
     if label_smoothing:
-        has_true = true.any(1).to(logits.dtype)
-        smoothed = label_smoothing * has_true
+        smoothed = label_smoothing * truth.sum(1)
         rows = (1 - smoothed) * rows - smoothed * log_probs.mean(1)
-    return (rows * counts * _row_weights(true, weights)).sum()
+    return (rows * counts * _row_weights(truth, weights)).sum()
 
 
 def binary_cross_entropy(
@@ -77,9 +76,8 @@ def focal_cross_entropy(
     probability of what may be true; see `cross_entropy` for the rest.
     """
     log_probs = F.log_softmax(logits, dim=1)
-    true, allowed, counts = _what_may_be_true(targets)
-    log_p = torch.logsumexp(log_probs.masked_fill(~allowed, -torch.inf), dim=1)
-    return (_focus(log_p, gamma) * counts * _row_weights(true, weights)).sum()
+    log_p, truth, counts = _log_p_of_what_may_be_true(log_probs, targets)
+    return (_focus(log_p, gamma) * counts * _row_weights(truth, weights)).sum()
 
 
 def focal_binary_cross_entropy(
@@ -98,20 +96,27 @@ def focal_binary_cross_entropy(
     return cells[known].sum()
 
 
-def _what_may_be_true(targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is marked true, what may be true, and which rows count (1.0 or 0.0)."""
-    true = targets == 1
-    has_true = true.any(1, keepdim=True)
-    allowed = torch.where(has_true, true, targets != 0)
-    counts = allowed.any(1) & (has_true.squeeze(1) | (targets == 0).any(1))
+def _log_p_of_what_may_be_true(
+    log_probs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor, Tensor | float]:
+    """For each row: the log-probability of what may be true, the truth, and if it counts."""
+    truth = targets.nan_to_num(0.0)
+    n_true = truth.sum(1)
+    if bool((n_true == 1).all()):  # the usual case, at a fifth of the cost
+        return (log_probs * truth).sum(1), truth, 1.0
+    has_true = n_true > 0
+    allowed = torch.where(has_true.unsqueeze(1), truth == 1, targets != 0)
+    counts = allowed.any(1) & (has_true | (targets == 0).any(1))
     # A row that does not count allows everything: its loss is then 0 and not infinite.
-    return true, allowed | ~counts.unsqueeze(1), counts.to(targets.dtype)
+    allowed = allowed | ~counts.unsqueeze(1)
+    log_p = torch.logsumexp(log_probs.masked_fill(~allowed, -torch.inf), dim=1)
+    return log_p, truth, counts.to(targets.dtype)
 
 
-def _row_weights(true: Tensor, weights: Tensor | None) -> Tensor | float:
+def _row_weights(truth: Tensor, weights: Tensor | None) -> Tensor | float:
     if weights is None:
         return 1.0
-    return torch.where(true.any(1), torch.where(true, weights, 0.0).sum(1), 1.0)
+    return torch.where(truth.sum(1) > 0, truth @ weights, 1.0)
 
 
 def _smooth(truth: Tensor, label_smoothing: float) -> Tensor:
