@@ -28,6 +28,7 @@ def build_classifier(
     measure: MeasureDocs | None = None,
     upstream: Model[Any, Any] | None = None,
     runtime: Runtime | None = None,
+    skip_empty: bool = False,
 ) -> Model[list[Doc], Floats2d]:
     """A Thinc model from documents to the probability of each label.
 
@@ -54,6 +55,7 @@ def build_classifier(
         measure=partial(_measure, measure_docs=measure),
         upstream=upstream,
         runtime=runtime,
+        skip_empty=skip_empty,
     )
     model: Model[list[Doc], Floats2d] = Model(
         name,
@@ -133,5 +135,11 @@ def _measure(
 
 
 def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)
-    model.set_dim("nO", get_shim(model.get_ref("logits")).sizes["n_labels"], force=True)
+    logits = model.get_ref("logits")
+    logits.initialize(X, Y)
+    _set_width(model, get_shim(logits).sizes["n_labels"])
+
+
+def _set_width(model: Model[Any, Any], n_labels: int) -> None:
+    model.set_dim("nO", n_labels, force=True)
+    model.get_ref("logits").set_dim("nO", n_labels, force=True)

@@ -25,7 +25,8 @@ def build_module(
     Args:
         module: the class, or a function or partial, that builds the module. Called once
             the labels are known, with the keyword `n_labels`. The module takes what
-            `features` made and returns logits, a float tensor of shape (batch, label).
+            `features` made and returns logits, a float tensor of shape (batch, label). It
+            never sees a document without tokens: such a one has zero logits.
         features: list of documents -> the module's one argument: an array, a tensor, or
             any tuple, list or dict of them; an `ArgsKwargs` for several arguments.
         exclusive_classes: exactly one label is true (`textcat`), or any number.
@@ -45,4 +46,5 @@ def build_module(
         name="spacy-torch.Module.v1",
         exclusive_classes=exclusive_classes,
         runtime=runtime,
+        skip_empty=True,
     )

@@ -36,6 +36,7 @@ def wrap_module(
     upstream: Model[Any, Any] | None = None,
     runtime: Runtime | None = None,
     width: int | None = None,
+    skip_empty: bool = False,
 ) -> Model[Any, Any]:
     """A Thinc model that featurizes its input, calls a torch module, collects the output.
 
@@ -57,6 +58,8 @@ def wrap_module(
             trained along.
         runtime: device, precision and reaction to NaN.
         width: the model's output width, if it is known before the data.
+        skip_empty: spare the module documents without tokens; their output is a row of
+            zeros.
     """
     shim = TorchShim(build, name=name, runtime=runtime)
     return Model(
@@ -71,6 +74,7 @@ def wrap_module(
             "collect": collect,
             "check": check,
             "measure": measure,
+            "skip_empty": skip_empty,
             # Thinc's set_dropout_rate finds this attribute; None: leave the module alone.
             "dropout_rate": None,
         },
@@ -107,6 +111,8 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
         The outputs, detached from nothing, and a callback that takes their gradients as
         tensors in the same structure and returns the gradient of the input.
     """
+    if model.attrs["skip_empty"] and not all(len(item) for item in X):
+        return _run_without_empty(model, X, is_train)
     shim = get_shim(model)
     if is_train and model.attrs["dropout_rate"] is not None:
         shim.set_dropout(model.attrs["dropout_rate"])
@@ -123,6 +129,18 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
     if model.attrs["check"] is not None:
         model.attrs["check"](X, outputs, shim.sizes)
     return outputs, backprop
+
+
+def _run_without_empty(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Backprop]:
+    """Run the items that are not empty; the others get a row of zeros."""
+    places = [place for place, item in enumerate(X) if len(item)]
+    device = get_shim(model).device
+    if not places:
+        return torch.zeros(len(X), model.get_dim("nO"), device=device), lambda d_outputs: None
+    rows, backprop = run_tensors(model, [X[place] for place in places], is_train=is_train)
+    index = torch.tensor(places, device=device)
+    outputs = rows.new_zeros(len(X), *rows.shape[1:]).index_copy(0, index, rows)
+    return outputs, lambda d_outputs: backprop(d_outputs.index_select(0, index))
 
 
 def _run_behind_upstream(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Backprop]:
