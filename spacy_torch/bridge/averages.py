@@ -89,8 +89,8 @@ def averaged_parameters(
 
     Meant for `Shim.use_params(optimizer.averages)`: keys of other shims and of Thinc nodes are
     passed over. The parameters must hold the weights of the last step, not averages. Each
-    result has its parameter's dtype and device and may be the optimizer's own memory: copy
-    from it, never write to it.
+    result has its parameter's dtype and device, and its shape as it was at the last step. It may
+    be the optimizer's own memory: copy from it, never write to it.
     """
     found: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
@@ -98,7 +98,9 @@ def averaged_parameters(
         if average is None:
             continue
         if isinstance(average, RowAverage):
-            average = average.settled(parameter)
+            # A table that has grown since (a label was added) was averaged as it was then.
+            columns = (slice(n_columns) for n_columns in average.table.shape[1:])
+            average = average.settled(parameter[(slice(None), *columns)])
         average = torch.as_tensor(average)
         found[name] = average.to(device=parameter.device, dtype=parameter.dtype)
     return found

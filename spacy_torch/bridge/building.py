@@ -72,8 +72,13 @@ def copy_learned(source: nn.Module, target: nn.Module) -> None:
         old = learned.get(name)
         if old is None or old.ndim != tensor.ndim:
             continue
-        shared = tuple(slice(min(a, b)) for a, b in zip(old.shape, tensor.shape, strict=True))
-        tensor[shared] = old[shared].to(tensor.device)
+        copy_shared(old, tensor)
+
+
+def copy_shared(source: Tensor, target: Tensor) -> None:
+    """Copy the part that two tensors of the same kind but other sizes both have."""
+    shared = tuple(slice(min(a, b)) for a, b in zip(source.shape, target.shape, strict=True))
+    target[shared] = source[shared].to(target.device)
 
 
 def _describe(build: Any) -> str:

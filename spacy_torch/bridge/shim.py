@@ -20,6 +20,7 @@ from spacy_torch.bridge.building import (
     ModuleBuilder,
     build_module,
     copy_learned,
+    copy_shared,
     named_parameters,
     named_tensors,
 )
@@ -184,8 +185,8 @@ class TorchShim(Shim):
         self._precision.unscale(parameters.values())
         norms = gradient_norms(parameters)
         damaged = find_non_finite(norms)
-        if self._input_is_damaged is not None and bool(self._input_is_damaged):
-            damaged.append("its input")
+        if not damaged and self._input_is_damaged is not None and bool(self._input_is_damaged):
+            damaged = ["its input"]
         self._input_is_damaged = None
         if damaged:
             self.drop_gradients()
@@ -368,5 +369,6 @@ def _no_backprop(d_outputs: Any) -> None:
 @torch.no_grad()
 def _set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
     for name, tensor in values.items():
-        # copy_ and not a new .data: the version counter tells caches that values changed.
-        parameters[name].copy_(tensor)
+        # In place and not a new .data: the version counter tells caches that values changed.
+        # Averages may be from before a label was added.
+        copy_shared(tensor, parameters[name])

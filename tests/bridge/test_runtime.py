@@ -32,9 +32,7 @@ def test_missing_device_becomes_the_cpu_with_a_warning():
 def test_pipeline_trained_on_a_gpu_loads_on_this_machine(precision):
     if torch.cuda.is_available():
         pytest.skip("this machine has the device")
-    model = wrap_module(
-        torch.nn.Identity, runtime=Runtime(device="cuda:0", precision=precision)
-    )
+    model = wrap_module(torch.nn.Identity, runtime=Runtime(device="cuda:0", precision=precision))
     with pytest.warns(UserWarning, match="using the CPU"):
         model.initialize()
     assert model.predict(torch.ones(1, 2).numpy()).tolist() == [[1.0, 1.0]]
