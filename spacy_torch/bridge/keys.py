@@ -2,9 +2,9 @@
 
 from typing import Any, TypeGuard, cast
 
-_ARRAY = "torch-array"
-
 ParameterKey = tuple[str, int, str]
+
+_TENSOR, _ARRAY = "torch", "torch-array"
 
 
 def parameter_key(shim_id: int, name: str) -> ParameterKey:
@@ -13,7 +13,7 @@ def parameter_key(shim_id: int, name: str) -> ParameterKey:
     Thinc's own keys are `(node id, name)`, and node and shim ids are counted apart:
     the leading word keeps a shim and a node of the same number from sharing state.
     """
-    return ("torch", shim_id, name)
+    return (_TENSOR, shim_id, name)
 
 
 def array_key(shim_id: int, name: str) -> ParameterKey:
@@ -21,6 +21,15 @@ def array_key(shim_id: int, name: str) -> ParameterKey:
     return (_ARRAY, shim_id, name)
 
 
+def is_parameter_key(key: object) -> TypeGuard[ParameterKey]:
+    """Whether a key is one of `parameter_key`."""
+    return _leads(_TENSOR, key)
+
+
 def is_array_key(key: object) -> TypeGuard[ParameterKey]:
     """Whether a key is one of `array_key`."""
-    return isinstance(key, tuple) and len(cast(tuple[Any, ...], key)) == 3 and key[0] == _ARRAY
+    return _leads(_ARRAY, key)
+
+
+def _leads(word: str, key: object) -> bool:
+    return isinstance(key, tuple) and len(cast("tuple[Any, ...]", key)) == 3 and key[0] == word
