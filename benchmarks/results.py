@@ -1,0 +1,67 @@
+"""The results file, written row by row, and the table that it prints as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure
+from benchmarks.machine import machine_facts
+
+HEADER = ("what", "against", "aim", "measured", "min - max", "met")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """The rows measured so far; none if there is no file yet."""
+    if not path.exists():
+        return {"rows": {}}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_row(path: Path, row: str, figures: Sequence[Figure], *, quick: bool) -> None:
+    """Put one row's figures into the file, in place of those it had; the others stay."""
+    results = read_results(path)
+    results["rows"][row] = {
+        "figures": [figure.to_dict() for figure in figures],
+        "quick": quick,
+        "machine": machine_facts(),
+    }
+    write_json(path, results)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write the whole file, or leave the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def format_table(results: dict[str, Any], order: Sequence[str]) -> str:
+    """All figures as a table of text, in the order of the rows given."""
+    lines = [HEADER]
+    for row in order:
+        for figure in results["rows"].get(row, {"figures": []})["figures"]:
+            lines.append(_cells(figure))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(text)
+
+
+def _cells(figure: dict[str, Any]) -> tuple[str, ...]:
+    unit = "" if figure["unit"] == "x" else " " + figure["unit"]
+    sign = ">=" if figure["better"] == "higher" else "<="
+    aim = "-" if figure["aim"] is None else f"{sign} {figure['aim']:g}{unit}"
+    if figure["median"] is None:
+        measured, spread = "not reached", ""
+    else:
+        measured = f"{figure['median']:.3g}{unit}"
+        spread = f"{figure['min']:.3g} - {figure['max']:.3g}"
+    met = {None: "-", True: "yes", False: "NO"}[figure["met"]]
+    return figure["name"], figure["peer"], aim, measured, spread, met

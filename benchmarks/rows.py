@@ -1,0 +1,42 @@
+"""The rows of the benchmark, and the process that measures one of them."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+from time import monotonic
+
+from benchmarks.results import write_row
+from benchmarks.settings import Settings
+
+# Row -> the function that gives its figures. A module is imported only in the row's process.
+ROWS = {
+    "step_bow": "benchmarks.steps:measure_bow",
+    "step_ensemble_77": "benchmarks.steps:measure_ensemble_77",
+    "step_ensemble_4": "benchmarks.steps:measure_ensemble_4",
+    "encoder_train": "benchmarks.encoder_train:measure",
+    "encoder_predict": "benchmarks.encoder_predict:measure",
+    "bare_loop": "benchmarks.bare_loop:measure",
+    "wrapper": "benchmarks.wrapper:measure",
+    "memory": "benchmarks.memory:measure",
+    "first_200": "benchmarks.first_200:measure",
+    "train_to_best": "benchmarks.train_to_best:measure",
+}
+
+
+def main() -> None:
+    """Measure one row and write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("row", choices=ROWS)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    module, function = ROWS[args.row].split(":")
+    start = monotonic()
+    figures = getattr(import_module(module), function)(Settings(args.quick, args.data))
+    write_row(args.output, args.row, figures, quick=args.quick)
+    print(f"   took {monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
