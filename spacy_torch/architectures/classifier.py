@@ -62,6 +62,7 @@ def build_classifier(
         _score,
         init=_init,
         layers=[logits],
+        # Never set: Thinc would refuse to load weights with another number of labels.
         dims={"nO": None},
         refs={"logits": logits, "tok2vec": upstream},
         attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},
@@ -107,7 +108,6 @@ def resize_output(model: Model[Any, Any], n_labels: int) -> Model[Any, Any]:
     shim = get_shim(model.get_ref("logits"))
     if shim.is_built:
         shim.resize({**shim.sizes, "n_labels": n_labels})
-        model.set_dim("nO", n_labels, force=True)
     return model
 
 

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from spacy_torch.bridge.atomic import replacing
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
+from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim, weights_apart
 from spacy_torch.bridge.weights import WeightsError
 
@@ -224,8 +225,8 @@ class TorchPipe(TrainablePipe):
             for shim, weights in self._weights_files(file):
                 if shim.is_built:
                     shim.to_disk(weights)
-            with weights_apart(), replacing(file) as opened:
-                opened.write(self.model.to_bytes())
+            with weights_apart():
+                write_sealed(file, self.model.to_bytes())
 
         def write_cfg(file: Path) -> None:
             with replacing(file) as opened:
@@ -249,8 +250,8 @@ class TorchPipe(TrainablePipe):
 
         def read_model(file: Path) -> None:
             try:
-                self.model.from_bytes(file.read_bytes())
-            except (ValueError, KeyError, TypeError) as error:
+                self.model.from_bytes(read_sealed(file))
+            except (OSError, ValueError, LookupError, TypeError) as error:
                 raise WeightsError(f"Component {self.name!r}, file {file}: {error}") from error
             for shim, weights in self._weights_files(file):
                 if shim.is_apart:
@@ -303,7 +304,8 @@ def _read_cfg(name: str, file: Path) -> dict[str, Any]:
 
 
 def _squared_distance(before: Tensor, logits: Tensor) -> Tensor:
-    return ((logits - before) ** 2).sum() / 2
+    # Labels added since then have no logits before.
+    return ((logits[:, : before.shape[1]] - before) ** 2).sum() / 2
 
 
 def _no_loss(logits: Tensor) -> Tensor:
