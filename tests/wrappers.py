@@ -23,10 +23,14 @@ def thincs(build: Callable[[], nn.Module]) -> Model[Any, Any]:
     return PyTorchWrapper_v3(build())
 
 
-def fails_on_thinc(name: str, ours: Any, thincs: Any, *, reason: str) -> Any:
-    """Run a test on both; on Thinc's side it must fail, so that the comparison is checked."""
-    failing = pytest.param(thincs, marks=pytest.mark.xfail(strict=True, reason=reason), id="thinc")
-    return pytest.mark.parametrize(name, [pytest.param(ours, id="ours"), failing])
+def fails_on_thinc(
+    name: str, ours: Any, thincs: Any, *, reason: str, raises: type[BaseException] = AssertionError
+) -> Any:
+    """Run a test on both; on Thinc's side it must fail as said, so the comparison is checked."""
+    mark = pytest.mark.xfail(strict=True, reason=reason, raises=raises)
+    return pytest.mark.parametrize(
+        name, [pytest.param(ours, id="ours"), pytest.param(thincs, id="thinc", marks=mark)]
+    )
 
 
 def module_of(model: Model[Any, Any]) -> nn.Module:
