@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from thinc.api import Model
-from torch import Tensor, nn
+from torch import Tensor
 
 from spacy_torch.nn.bag_of_ngrams import BagOfNgrams
+from spacy_torch.nn.hash_embed_cnn import HashEmbedCNN
 
 
 def copy_bow(model: Model[Any, Any], module: BagOfNgrams) -> None:
@@ -19,9 +20,37 @@ def copy_bow(model: Model[Any, Any], module: BagOfNgrams) -> None:
     """
     (linear,) = _nodes(model, "sparse_linear", count=1)
     n_labels, rows = linear.get_dim("nO"), linear.get_dim("length")
-    weight = linear.get_param("W").reshape((n_labels, rows)).T
+    weight = torch.as_tensor(linear.get_param("W")).view(n_labels, rows).t()
     _copy(weight, module.weight, name="weight")
     _copy(linear.get_param("b"), module.bias, name="bias")
+
+
+def copy_hash_embed_cnn(model: Model[Any, Any], module: HashEmbedCNN) -> None:
+    """Copy a `spacy.HashEmbedCNN.v2`, or a `Tok2Vec.v2` of the same parts.
+
+    Such parts are `spacy.MultiHashEmbed.v2` and `spacy.MaxoutWindowEncoder.v2`.
+
+    Raises:
+        ValueError: the model has other layers, or its sizes differ from the module's.
+    """
+    embed, layers = module.embed, [module.embed.mix, *module.layers]
+    tables = _nodes(model, "hashembed", count=len(embed.rows))
+    table = torch.cat([torch.as_tensor(node.get_param("E")) for node in tables])
+    statics = [embed.static] if embed.static is not None else []
+    static_nodes = _nodes(model, "static_vectors", count=len(statics))
+    maxouts = _nodes(model, "maxout", count=len(layers))
+    norms = _nodes(model, "layernorm", count=len(layers))
+    _copy(table, embed.table, name="embed.table")
+    for static, node in zip(statics, static_nodes, strict=True):
+        _copy(torch.as_tensor(node.get_param("W")).t(), static, name="embed.static")
+    for index, (layer, maxout, norm) in enumerate(zip(layers, maxouts, norms, strict=True)):
+        name = f"layers.{index - 1}" if index else "embed.mix"
+        weight = torch.as_tensor(maxout.get_param("W"))  # width, piece, inputs
+        bias = torch.as_tensor(maxout.get_param("b"))  # width, piece
+        _copy(weight.permute(2, 1, 0).flatten(1), layer.weight, name=f"{name}.weight")
+        _copy(bias.t().flatten(), layer.bias, name=f"{name}.bias")
+        _copy(norm.get_param("G"), layer.norm.weight, name=f"{name}.norm.weight")
+        _copy(norm.get_param("b"), layer.norm.bias, name=f"{name}.norm.bias")
 
 
 def _nodes(model: Model[Any, Any], name: str, *, count: int) -> list[Model[Any, Any]]:
@@ -35,7 +64,7 @@ def _nodes(model: Model[Any, Any], name: str, *, count: int) -> list[Model[Any, 
     return nodes
 
 
-def _copy(array: Any, parameter: nn.Parameter | Tensor, *, name: str) -> None:
+def _copy(array: Any, parameter: Tensor, *, name: str) -> None:
     source = torch.as_tensor(array)
     if source.shape != parameter.shape:
         raise ValueError(

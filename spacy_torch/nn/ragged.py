@@ -80,8 +80,10 @@ class Ragged(NamedTuple):
         """Scale the values of each column to sum to one within each sequence."""
         ids = self.sequence_ids()
         largest = Ragged(self.values.detach(), self.lengths).max()
-        exps = (self.values - largest[ids]).exp()
-        return Ragged(exps / Ragged(exps, self.lengths).sum()[ids], self.lengths)
+        exps = (self.values - largest.index_select(0, ids)).exp()
+        # Not sums[ids]: its gradient takes many times longer on a CPU.
+        sums = Ragged(exps, self.lengths).sum().index_select(0, ids)
+        return Ragged(exps / sums, self.lengths)
 
     def _rows(self, index: Int[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
         if not len(self.values):

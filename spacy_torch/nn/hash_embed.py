@@ -1,0 +1,91 @@
+"""Vectors of word types: hashed attributes, static vectors, and what is mixed from both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spacy_torch.nn.maxout import MaxoutNorm
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+# spaCy's MultiHashEmbed has this many, whatever the encoder has.
+_MIX_PIECES = 3
+
+
+class TokenBatch(NamedTuple):
+    """The tokens of a batch, everything that depends on the word alone once per type.
+
+    Attributes:
+        rows: for each type and attribute, the rows it hashes to; the attributes' tables
+            are counted through as one.
+        inverse: the type of each token.
+        lengths: the number of tokens of each sequence.
+        keys: what identifies a type across batches.
+        vectors: the static vector of each type, zeros where it has none.
+    """
+
+    rows: Int[Tensor, "type attr 4"]
+    inverse: Int[Tensor, " token"]
+    lengths: Int[Tensor, " batch"]
+    keys: Int[Tensor, " type"]
+    vectors: Float[Tensor, "type vector_width"] | None = None
+
+
+class MultiHashEmbed(nn.Module):
+    """Hash-embeds each attribute of a type and mixes the vectors into one.
+
+    The same function as `spacy.MultiHashEmbed.v2`. With static vectors, these are mapped
+    to `width` and mixed in as well.
+
+    Args:
+        rows: the size of each attribute's table.
+        vector_width: the size of the static vectors; 0 for none.
+        dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[int],
+        *,
+        width: int,
+        vector_width: int = 0,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not rows or min(rows) < 1:
+            raise ValueError(
+                f"rows must give a size of at least 1 for each attribute, got {list(rows)}"
+            )
+        self.rows = list(rows)
+        # The attributes' tables stand one after the other, so that one call reads all.
+        self.table = nn.Parameter(torch.empty(sum(rows), width))
+        nn.init.uniform_(self.table, -0.1, 0.1)
+        self.static: nn.Parameter | None = None
+        if vector_width:
+            self.static = nn.Parameter(torch.empty(vector_width, width))
+            bound = math.sqrt(6.0 / (vector_width + width))
+            nn.init.uniform_(self.static, -bound, bound)
+        n_vectors = len(rows) + (self.static is not None)
+        self.mix = MaxoutNorm(width * n_vectors, width=width, pieces=_MIX_PIECES, dropout=dropout)
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "type width"]:
+        """Embed every type."""
+        rows = batch.rows.flatten(0, 1)  # type*attr, 4
+        embedded = F.embedding_bag(rows, self.table, mode="sum")
+        embedded = embedded.view(-1, len(self.rows) * embedded.shape[1])
+        if self.static is None:
+            return self.mix(embedded)
+        if batch.vectors is None:
+            raise ValueError(
+                "the module was built for static vectors, but the batch has none: "
+                "featurize with static_vectors=True"
+            )
+        static = batch.vectors.to(self.static.dtype) @ self.static
+        return self.mix(torch.cat([embedded, static.to(embedded.dtype)], dim=1))

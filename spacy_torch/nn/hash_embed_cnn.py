@@ -1,0 +1,187 @@
+"""spaCy's standard token encoder, computed without padding and once per word type."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
+from spacy_torch.nn.maxout import MaxoutNorm
+from spacy_torch.nn.ragged import Ragged
+from spacy_torch.nn.type_cache import TypeCache
+from spacy_torch.nn.window import window_linear
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class HashEmbedCNN(nn.Module):
+    """Hash embeddings and residual convolutions over neighbouring tokens.
+
+    The same function as `spacy.HashEmbedCNN.v2`, and of other sizes as
+    `spacy.MultiHashEmbed.v2` followed by `spacy.MaxoutWindowEncoder.v2`; see
+    `spacy_torch.architectures.convert` to take over trained weights.
+
+    Words that occur more than once in a batch are embedded once, and so is their part of
+    the first convolution, which is linear in each of the neighbours. While predicting on
+    a CPU these parts are remembered across batches, until a weight changes. Dropout on
+    the embedding therefore hits all tokens of a type alike.
+
+    Args:
+        rows: the size of each attribute's hash table.
+        width: the size of the token vectors.
+        depth: the number of convolutions.
+        window: the number of neighbours on either side of a token.
+        pieces: how many linear maps the largest value is taken of.
+        vector_width: the size of the static vectors; 0 for none.
+        dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: Sequence[int],
+        width: int,
+        depth: int,
+        window: int = 1,
+        pieces: int = 3,
+        vector_width: int = 0,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in {"depth": depth, "window": window}.items():
+            if size < 0:
+                raise ValueError(f"{name} must be >= 0, got {size}")
+        self.width = width
+        self.window = window
+        self.embed = MultiHashEmbed(rows, width=width, vector_width=vector_width, dropout=dropout)
+        inputs = width * (2 * window + 1)
+        self.layers = nn.ModuleList(
+            MaxoutNorm(inputs, width=width, pieces=pieces, dropout=dropout) for _ in range(depth)
+        )
+        self.cache = TypeCache()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and prediction; training forgets the cache."""
+        if mode:
+            self.cache.clear()
+        return super().train(mode)
+
+    def forward(self, batch: TokenBatch) -> Ragged:
+        """Encode a batch; returns one vector per token."""
+        if not self.layers:
+            return Ragged(self.embed(batch)[batch.inverse], batch.lengths)
+        if self._may_cache(batch):
+            slots, tables = self._cached_tables(batch)
+            types, padding = slots[batch.inverse], int(slots[-1])
+        else:
+            types, padding = batch.inverse, len(batch.keys)
+            tables = self._type_tables(batch)
+        vectors = self._convolve(types, batch.lengths, tables, padding=padding)
+        return Ragged(vectors, batch.lengths)
+
+    def _type_tables(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """What is computed per type: its vector, and its part of the first convolution.
+
+        The last row is that of the padding between sequences. The second table has a
+        column block for each place in the window, the bias included in the middle one.
+        """
+        embedded = self.embed(batch)
+        vectors = torch.cat([embedded, embedded.new_zeros(1, self.width)])  # type, width
+        weight, bias = self._first_layer()
+        n_outputs = len(bias)
+        blocks = weight.view(-1, self.width, n_outputs).transpose(0, 1)
+        side = self.window * n_outputs
+        parts = torch.addmm(F.pad(bias, (side, side)), vectors, blocks.flatten(1))
+        return vectors, parts
+
+    def _convolve(
+        self,
+        types: Int[Tensor, " token"],
+        lengths: Int[Tensor, " batch"],
+        tables: tuple[Tensor, ...],
+        *,
+        padding: int,
+    ) -> Float[Tensor, "token width"]:
+        """All convolutions, over one run of the sequences with padding between them.
+
+        As in spaCy, the padding starts as zeros and is then computed like any token, and
+        it feeds back into the ends of the sequences. It is wide enough to keep them
+        apart, and each convolution consumes `window` rows at both ends of the run.
+        """
+        vectors, parts = tables
+        if not len(types):
+            return vectors.index_select(0, types)
+        n_neighbours = 2 * self.window + 1
+        gap = self.window * len(self.layers)
+        gaps_before = Ragged(types, lengths).sequence_ids() * gap
+        positions = torch.arange(len(types), device=types.device) + gaps_before
+        run = types.new_full((len(types) + gap * (len(lengths) + 1),), padding)
+        run = run.index_copy(0, positions + gap, types)
+        windows = run.unfold(0, n_neighbours, 1) * n_neighbours
+        windows = windows + torch.arange(n_neighbours, device=types.device)
+        pieces = F.embedding_bag(
+            windows, parts.view(-1, parts.shape[1] // n_neighbours), mode="sum"
+        )
+        hidden = vectors.index_select(0, self._inner(run))
+        for index, layer in enumerate(self._maxouts()):
+            if index:
+                pieces = window_linear(hidden, layer.weight, layer.bias)
+                hidden = self._inner(hidden)
+            hidden = hidden + layer.activate(pieces)
+        return hidden.index_select(0, positions)
+
+    def _inner(self, rows: Tensor) -> Tensor:
+        return rows[self.window : len(rows) - self.window]
+
+    def _maxouts(self) -> list[MaxoutNorm]:
+        return cast("list[MaxoutNorm]", list(self.layers))
+
+    def _first_layer(self) -> tuple[Tensor, Tensor]:
+        first = self._maxouts()[0]
+        return first.weight, first.bias
+
+    def _may_cache(self, batch: TokenBatch) -> bool:
+        # On a GPU looking up the keys would wait for the device, and a compiled or
+        # exported module must not depend on what was seen before.
+        return not (
+            self.training
+            or torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+            or batch.keys.device.type != "cpu"
+            or self.embed.table.device.type != "cpu"
+        )
+
+    def _stamp(self) -> Hashable:
+        """Equal as long as nothing has changed that the cached rows were computed from."""
+        parameters = [*self.embed.parameters(), *self._first_layer()]
+        autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
+        return autocast, *(_version(parameter) for parameter in parameters)
+
+    def _cached_tables(self, batch: TokenBatch) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The slots of the batch's types and, last, of the padding; and the tables."""
+        padding = len(batch.keys)
+
+        def compute(missing: Tensor) -> tuple[Tensor, ...]:
+            types = missing[missing < padding]
+            part = batch._replace(
+                rows=batch.rows[types],
+                vectors=None if batch.vectors is None else batch.vectors[types],
+            )
+            return tuple(table[: len(missing)] for table in self._type_tables(part))
+
+        known = cast("list[int]", batch.keys.tolist())  # pyright: ignore[reportUnknownMemberType]
+        keys = [*known, None]
+        return self.cache.look_up(keys, stamp=self._stamp(), compute=compute)
+
+
+def _version(tensor: Tensor) -> Hashable:
+    # Tensors made in inference mode count no changes, and cannot be changed outside it.
+    version = None if tensor.is_inference() else tensor._version
+    return id(tensor), tensor.data_ptr(), version, tensor.dtype
