@@ -38,7 +38,8 @@ def adamw_(
         correction = 1.0 if eps_is_corrected else (1.0 - betas[1] ** step) ** 0.5
         adamw(
             *_adam_tensors(group, step=step),
-            **_kernel(group),
+            fused=_is_fused(group),
+            foreach=False,
             amsgrad=False,
             beta1=betas[0],
             beta2=betas[1],
@@ -61,7 +62,8 @@ def adam_(
     for step, group in _alike(blocks):
         adam(
             *_adam_tensors(group, step=step),
-            **_kernel(group),
+            fused=_is_fused(group),
+            foreach=False,
             amsgrad=False,
             beta1=betas[0],
             beta2=betas[1],
@@ -119,7 +121,8 @@ def sgd_(
             [block.weight for block in group],
             [block.gradient for block in group],
             buffers,
-            **_kernel(group),
+            fused=_is_fused(group),
+            foreach=False,
             weight_decay=0.0,
             momentum=momentum,
             lr=learn_rate,
@@ -133,7 +136,7 @@ def scale_(tensors: Sequence[Tensor], factors: Sequence[float]) -> None:
     """Multiply each tensor (all on one device) by its own factor."""
     if tensors:
         # One kernel for all on a GPU; torch has no public function that does this.
-        torch._foreach_mul_(list(tensors), list(factors))
+        torch._foreach_mul_(list(tensors), list(factors))  # pyright: ignore
 
 
 def _alike(blocks: Sequence[Block]) -> Iterable[tuple[int, list[Block]]]:
@@ -158,6 +161,5 @@ def _adam_tensors(group: Sequence[Block], *, step: int) -> tuple[list[Tensor], .
     )
 
 
-def _kernel(group: Sequence[Block]) -> dict[str, bool]:
-    fused = group[0].weight.device.type in FUSED_DEVICES
-    return {"fused": fused, "foreach": False}
+def _is_fused(group: Sequence[Block]) -> bool:
+    return group[0].weight.device.type in FUSED_DEVICES

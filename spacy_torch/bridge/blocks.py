@@ -22,6 +22,7 @@ from spacy_torch.bridge.parameter_state import (
     compute_dtype,
     fitted_state,
     moment_tables,
+    update_counts,
 )
 from spacy_torch.bridge.row_slots import lazy_zeros
 
@@ -63,7 +64,7 @@ def gather_blocks(
                 gradient = gradient.to_dense()
         key = parameter_key(shim_id, name)
         side = fitted_state(optimizer, key, weight, sparse=gradient.is_sparse)
-        optimizer.nr_update[key] += 1  # type: ignore[index]  # Thinc's keys are pairs
+        update_counts(optimizer)[key] += 1
         gather = _row_block if gradient.is_sparse else _dense_block
         blocks.append(gather(optimizer, key, weight, gradient, side, n_moments=n_moments))
     return blocks
@@ -86,16 +87,20 @@ def _dense_block(
     n_moments: int,
 ) -> Block:
     dtype = compute_dtype(weight.dtype)
+    moved = weight
+    if dtype != weight.dtype:
+        moved = side.master = _follow(side.master, weight)
+        gradient = gradient.to(dtype)
+    elif not weight.is_contiguous():
+        moved = weight.contiguous()
     block = Block(
         name=key[2],
-        step=optimizer.nr_update[key],  # type: ignore[index]
-        weight=weight.contiguous(),
-        gradient=gradient.detach().to(dtype).contiguous(),
+        step=update_counts(optimizer)[key],
+        weight=moved,
+        gradient=gradient.contiguous(),
     )
-    if dtype != weight.dtype:
-        block.weight = side.master = _follow(side.master, weight)
-    if block.weight.data_ptr() != weight.data_ptr():
-        block.after.append(partial(weight.copy_, block.weight))
+    if moved is not weight:
+        block.after.append(partial(weight.copy_, moved))
     for table in moment_tables(optimizer)[:n_moments]:
         if key not in table:
             table[key] = torch.zeros_like(block.weight)
@@ -123,7 +128,7 @@ def _row_block(
     slots = side.slots.find(rows) if side.slots is not None and has_state else rows
     block = Block(
         name=key[2],
-        step=optimizer.nr_update[key],  # type: ignore[index]
+        step=update_counts(optimizer)[key],
         weight=weight.index_select(0, rows),
         gradient=gradient.values().to(dtype),
     )

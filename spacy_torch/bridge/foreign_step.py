@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -24,6 +24,7 @@ def foreign_step(
     # What a plain function passes on may reach a stock optimizer (as in `Language.rehearse`),
     # whose arrays must not mix with the tensors that `stock_step` keeps.
     key_for = parameter_key if isinstance(optimizer, Optimizer) else array_key
+    shown_to = cast("Callable[..., Any]", optimizer)
     for name, parameter in parameters.items():
         if parameter.grad is None or parameter.numel() == 0:
             continue
@@ -37,9 +38,9 @@ def foreign_step(
                 f"{parameter.device}): changes made after it returns are lost",
                 stacklevel=3,
             )
-        moved, _ = optimizer(key_for(shim_id, name), weights, gradient)
+        moved, _ = shown_to(key_for(shim_id, name), weights, gradient)
         if moved is not weights or not in_place:
-            parameter.copy_(torch.from_numpy(numpy.ascontiguousarray(moved)))
+            parameter.copy_(torch.as_tensor(numpy.ascontiguousarray(moved)))
 
 
 def _as_array(tensor: Tensor) -> numpy.ndarray[Any, Any]:

@@ -1,12 +1,18 @@
 """Look at the gradients of a module before a step: their norms, and which are not finite."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+# One kernel for all tensors on a GPU. `torch.nn.utils.get_total_norm` (torch >= 2.6) calls the
+# same function but keeps the norms of the single tensors to itself.
+_foreach_norm = cast("Callable[[list[Tensor]], list[Tensor]]", torch._foreach_norm)  # pyright: ignore
 
+
+@torch.no_grad()
 def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
     """The Euclidean norm of every gradient that exists, by parameter name.
 
@@ -22,12 +28,12 @@ def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
         if gradient.is_sparse:
             parameter.grad = gradient = coalesce_rows(gradient)
             gradient = gradient.values()
-        values[name] = gradient.detach()
+        values[name] = gradient
     norms = dict(zip(values, tensor_norms(list(values.values())), strict=True))
     for name, norm in norms.items():
         # The sum of squares of a finite fp32 tensor can overflow from 1e19 on.
         if math.isinf(norm):
-            norms[name] = float(torch.linalg.vector_norm(values[name].cpu(), dtype=torch.float64))
+            norms[name] = math.sqrt(float(values[name].cpu().double().square().sum()))
     return norms
 
 
@@ -53,7 +59,7 @@ def coalesce_rows(gradient: Tensor) -> Tensor:
     # documentation of sparse tensors points to.
     indices, values = gradient._indices(), gradient._values()
     if gradient.sparse_dim() == 1 and bool((indices[0, 1:] > indices[0, :-1]).all()):
-        return torch.sparse_coo_tensor(
+        return torch.sparse_coo_tensor(  # pyright: ignore[reportUnknownMemberType]
             indices, values, gradient.shape, is_coalesced=True, check_invariants=False
         )
     return gradient.coalesce()
@@ -67,11 +73,10 @@ def tensor_norms(tensors: Sequence[Tensor]) -> list[float]:
         if tensor.numel():
             places.setdefault(tensor.device, []).append(place)
     for device_places in places.values():
-        # One kernel for all tensors on a GPU; `torch.nn.utils.get_total_norm` (torch >= 2.6)
-        # calls the same function but keeps the norms of the single tensors to itself.
-        found = torch._foreach_norm([_at_least_fp32(tensors[place]) for place in device_places])
-        for place, norm in zip(device_places, torch.stack(found).tolist(), strict=True):
-            norms[place] = norm
+        found = _foreach_norm([_at_least_fp32(tensors[place]) for place in device_places])
+        on_cpu = torch.stack(found).cpu().numpy()
+        for place, norm in zip(device_places, on_cpu, strict=True):
+            norms[place] = float(norm)
     return norms
 
 

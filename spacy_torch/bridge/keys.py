@@ -32,4 +32,7 @@ def is_array_key(key: object) -> TypeGuard[ParameterKey]:
 
 
 def _leads(word: str, key: object) -> bool:
-    return isinstance(key, tuple) and len(cast("tuple[Any, ...]", key)) == 3 and key[0] == word
+    if not isinstance(key, tuple):
+        return False
+    parts = cast("tuple[Any, ...]", key)
+    return len(parts) == 3 and parts[0] == word

@@ -5,11 +5,11 @@ another one. Here a parameter is called by its component, the place of its node 
 `model.walk()`, the place of the shim in that node, and its own name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from thinc.backends import NumpyOps
+from thinc.backends import NumpyOps  # pyright: ignore[reportUnknownVariableType]
 from thinc.model import Model
 from thinc.optimizers import Optimizer
 
@@ -83,7 +83,7 @@ class Owners:
             parameter = next(iter(self.shims[owner].module.parameters()))
             unpack_tensors(optimizer, key, state, device=parameter.device)
         elif is_array_key(key):
-            unpack_arrays(optimizer, key, state, ops=NumpyOps())
+            unpack_arrays(optimizer, key, state, ops=cast(Any, NumpyOps()))
         else:
             unpack_arrays(optimizer, key, state, ops=self.nodes[owner].ops)
 
@@ -95,7 +95,8 @@ def find_owners(models: Mapping[str, Model[Any, Any]]) -> Owners:
     node_names: dict[int, str] = {}
     shim_names: dict[int, str] = {}
     for component, model in models.items():
-        for place, node in enumerate(model.walk()):
+        walked = cast("Iterable[Model[Any, Any]]", model.walk())  # pyright: ignore[reportUnknownMemberType]
+        for place, node in enumerate(walked):
             if node.id in node_names:
                 continue
             node_names[node.id] = f"{component}/{place}"

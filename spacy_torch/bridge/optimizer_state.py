@@ -11,7 +11,12 @@ from thinc.optimizers import Optimizer
 
 from spacy_torch.bridge.optimizer_owners import Owners, find_owners
 from spacy_torch.bridge.packed_state import PackedState, empty_state, pack_state
-from spacy_torch.bridge.parameter_state import average_table, moment_tables, side_states
+from spacy_torch.bridge.parameter_state import (
+    average_table,
+    moment_tables,
+    side_states,
+    update_counts,
+)
 from spacy_torch.bridge.schedule_position import forward_schedule, schedule_positions
 from spacy_torch.bridge.torch_optimizer import TorchOptimizer
 from spacy_torch.bridge.weights import load_weights, read_header, save_weights
@@ -104,7 +109,7 @@ def load_optimizer(
         *moment_tables(optimizer),
         average_table(optimizer) or {},
         side_states(optimizer),
-        optimizer.nr_update,
+        update_counts(optimizer),
     ):
         table.clear()
     for name, state in states.items():
@@ -113,7 +118,7 @@ def load_optimizer(
 
 def _keys(optimizer: Optimizer) -> list[Any]:
     """All keys with a state, each once, in the order of their first step."""
-    tables = (optimizer.nr_update, *moment_tables(optimizer), average_table(optimizer) or {})
+    tables = (update_counts(optimizer), *moment_tables(optimizer), average_table(optimizer) or {})
     return list(dict.fromkeys(key for table in tables for key in table))
 
 

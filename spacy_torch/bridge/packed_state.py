@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from thinc.backends import Ops
 from thinc.optimizers import Optimizer
-from thinc.util import to_numpy
+from thinc.util import to_numpy  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from spacy_torch.bridge.averages import RowAverage
@@ -17,6 +17,7 @@ from spacy_torch.bridge.parameter_state import (
     average_table,
     moment_tables,
     side_states,
+    update_counts,
 )
 from spacy_torch.bridge.row_slots import RowSlots, lazy_zeros
 
@@ -73,7 +74,7 @@ def pack_state(optimizer: Optimizer, key: Any) -> PackedState:
         tables = {name: table[: side.slots.count] for name, table in tables.items()}
         tables["rows"] = side.slots.rows()
     return PackedState(
-        n_updates=optimizer.nr_update.get(key, 0),
+        n_updates=update_counts(optimizer).get(key, 0),
         # Thinc's moments are flat, its averages are not.
         shape=max(shapes, key=len) if shapes else None,
         average_step=average.step if isinstance(average, RowAverage) else None,
@@ -109,12 +110,12 @@ def unpack_tensors(
 
 def unpack_arrays(optimizer: Optimizer, key: Any, state: PackedState, *, ops: Ops) -> None:
     """Install the state of a parameter that is stepped by Thinc's arithmetic."""
-    tables = {name: ops.asarray(table.numpy()) for name, table in state.tables.items()}
+    tables = {name: ops.asarray(cast(Any, table.numpy())) for name, table in state.tables.items()}
     _install(optimizer, key, state, tables)
 
 
 def _install(optimizer: Optimizer, key: Any, state: PackedState, tables: Mapping[str, Any]) -> None:
-    optimizer.nr_update[key] = state.n_updates
+    update_counts(optimizer)[key] = state.n_updates
     owners = (*moment_tables(optimizer), average_table(optimizer))
     for owner, name in zip(owners, ("mom1", "mom2", "average"), strict=True):
         if owner is not None and tables.get(name) is not None:
@@ -122,4 +123,4 @@ def _install(optimizer: Optimizer, key: Any, state: PackedState, tables: Mapping
 
 
 def _as_tensor(table: Any) -> Tensor:
-    return table if isinstance(table, Tensor) else torch.from_numpy(to_numpy(table))
+    return table if isinstance(table, Tensor) else torch.as_tensor(to_numpy(table))

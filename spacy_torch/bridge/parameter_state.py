@@ -25,6 +25,7 @@ class SideState:
 
     slots: RowSlots | None = None  # set while every gradient so far was sparse
     master: Tensor | None = None  # fp32 weights of a half precision parameter, in slot order
+    fitted_to: tuple[torch.Size, torch.device] | None = None  # what all state agrees with
 
 
 def side_states(optimizer: Optimizer) -> MutableMapping[Any, SideState]:
@@ -45,6 +46,11 @@ def average_table(optimizer: Optimizer) -> dict[Any, Any] | None:
     return cast(Any, optimizer.averages)
 
 
+def update_counts(optimizer: Optimizer) -> MutableMapping[Any, int]:
+    """`nr_update`, typed as the bridge uses it: zero for a key it does not have."""
+    return cast(Any, optimizer.nr_update)
+
+
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype of a parameter's state and arithmetic."""
     return torch.float32 if dtype in HALF_DTYPES else dtype
@@ -62,7 +68,8 @@ def fitted_state(
     """
     states = side_states(optimizer)
     side = states.get(key)
-    if side is not None:
+    place = (weight.shape, weight.device)
+    if side is not None and side.fitted_to != place:
         tables = list(_tables(optimizer, key, side).values())
         if any(table.shape != weight.shape for table in tables):
             if any(not _fits_inside(table, weight) for table in tables):
@@ -75,6 +82,7 @@ def fitted_state(
     if side is None:
         slots = RowSlots(len(weight), device=weight.device) if sparse else None
         side = states[key] = SideState(slots=slots)
+    side.fitted_to = place
     if side.slots is not None and not sparse:
         _spread(optimizer, key, side, weight)
     return side
@@ -83,7 +91,8 @@ def fitted_state(
 def forget(optimizer: Optimizer, key: ParameterKey) -> None:
     """Drop all state of a parameter."""
     averages: dict[Any, Any] = average_table(optimizer) or {}
-    for table in (*moment_tables(optimizer), averages, side_states(optimizer), optimizer.nr_update):
+    counts = update_counts(optimizer)
+    for table in (*moment_tables(optimizer), averages, side_states(optimizer), counts):
         cast(MutableMapping[Any, Any], table).pop(key, None)
 
 

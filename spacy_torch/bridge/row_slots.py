@@ -61,7 +61,7 @@ def lazy_zeros(shape: Sequence[int], *, dtype: torch.dtype, device: torch.device
     """
     if device.type != "cpu" or dtype not in _NUMPY_DTYPES:
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
-    return torch.from_numpy(numpy.zeros(tuple(shape), dtype=_NUMPY_DTYPES[dtype]))
+    return torch.as_tensor(numpy.zeros(tuple(shape), dtype=_NUMPY_DTYPES[dtype]))
 
 
 _NUMPY_DTYPES = {

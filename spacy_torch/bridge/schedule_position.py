@@ -1,6 +1,7 @@
 """How far an optimizer's schedules have run, so that a resumed training can catch up."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from thinc.optimizers import Optimizer
 
@@ -24,10 +25,11 @@ def count_schedules(optimizer: Optimizer) -> None:
     A generator does not tell its position. `step` does this by itself; call it where an
     optimizer that is to be saved only ever steps Thinc layers.
     """
-    for name, schedule in optimizer.schedules.items():
+    schedules = cast("dict[str, Iterator[float]]", optimizer.schedules)
+    for name, schedule in schedules.items():
         if not isinstance(schedule, CountedSchedule):
             # The constructor has taken the first value.
-            optimizer.schedules[name] = CountedSchedule(schedule, taken=1)
+            schedules[name] = CountedSchedule(schedule, taken=1)
 
 
 def schedule_positions(optimizer: Optimizer) -> dict[str, int]:

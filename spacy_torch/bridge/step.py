@@ -33,7 +33,7 @@ def step(
     with torch.no_grad():
         if isinstance(optimizer, TorchOptimizer):
             optimizer.step(parameters, shim_id=shim_id, norms=norms)
-        elif type(optimizer) is Optimizer:
+        elif isinstance(optimizer, Optimizer) and type(optimizer) is Optimizer:
             stock_step(optimizer, parameters, shim_id=shim_id, norms=norms)
         else:
             foreign_step(optimizer, parameters, shim_id=shim_id)

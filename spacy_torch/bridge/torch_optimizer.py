@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from thinc.optimizers import FloatOrSeq, Optimizer
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from spacy_torch.bridge.parameter_groups import (
     is_exempt_from_decay,
     parse_groups,
 )
+from spacy_torch.bridge.parameter_state import update_counts
 from spacy_torch.bridge.schedule_position import count_schedules
 
 # Moves blocks: move(blocks, learn_rate=..., weight_decay=...).
@@ -61,9 +62,10 @@ class TorchOptimizer(Optimizer):
         )
         self.kind = kind
         self.groups = parse_groups(groups)
+        set_rate = cast("Callable[..., None]", self._set_attr_or_schedule)  # pyright: ignore[reportUnknownMemberType]
         for place, group in enumerate(self.groups):
             if group.learn_rate is not None:
-                self._set_attr_or_schedule(_rate_name(place), group.learn_rate)
+                set_rate(_rate_name(place), group.learn_rate)
         count_schedules(self)
         self._move = move
         self._n_moments = n_moments
@@ -83,11 +85,11 @@ class TorchOptimizer(Optimizer):
             ValueError: the pattern of a group has matched nothing by the module's second step.
         """
         self._match(parameters)
-        count_key: Any = parameter_key(shim_id, "")
-        step = self.nr_update[count_key]
+        counts, count_key = update_counts(self), parameter_key(shim_id, "")
+        step = counts.get(count_key, 0)
         if step:
             self._check_matched()
-        self.nr_update[count_key] = step + 1
+        counts[count_key] = step + 1
         moving = {
             name: parameter
             for name, parameter in parameters.items()
@@ -120,12 +122,14 @@ class TorchOptimizer(Optimizer):
         super().step_schedules()
 
     def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:
+        """Move a parameter shown as an array by Thinc's arithmetic, unless it is frozen."""
         if is_array_key(key):
             _, shim_id, name = key
-            count_key: Any = parameter_key(shim_id, "")
-            if self.is_frozen(name, step=self.nr_update.get(count_key, 0)):
+            step = update_counts(self).get(parameter_key(shim_id, ""), 0)
+            if self.is_frozen(name, step=step):
                 return weights, gradient
-        return super().__call__(key, weights, gradient, lr_scale=lr_scale)
+        thincs_step = cast("Callable[..., Any]", super().__call__)
+        return thincs_step(key, weights, gradient, lr_scale=lr_scale)
 
     def _match(self, parameters: Mapping[str, nn.Parameter]) -> None:
         for name in parameters:
