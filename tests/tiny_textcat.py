@@ -10,6 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Model, PyTorchWrapper_v3, Softmax, chain
+from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 
 from spacy_torch.architectures.module import build_module
@@ -65,8 +66,6 @@ def build_thinc_bag() -> Model[list[Doc], Any]:
 
 
 def _convert_docs(model: Model[Any, Any], docs: list[Doc], is_train: bool) -> Any:
-    from thinc.types import ArgsKwargs
-
     batch = tuple(torch.from_numpy(array) for array in number_words(docs))
     return ArgsKwargs((batch,), {}), lambda d_inputs: []
 
@@ -77,10 +76,15 @@ def _init_thinc_bag(model: Model[Any, Any], X: Any = None, Y: Any = None) -> Non
     model.layers[1].set_dim("nI", n_labels, force=True)
     model.layers[1].set_dim("nO", n_labels)
     model.layers[1].initialize()
+    model.set_dim("nO", n_labels)
 
 
 def make_nlp(
-    factory: str = "torch_textcat", *, runtime: dict[str, Any] | None = None, **config: Any
+    factory: str = "torch_textcat",
+    *,
+    name: str | None = None,
+    runtime: dict[str, Any] | None = None,
+    **config: Any,
 ) -> Language:
     """A pipeline with an untrained classifier."""
     nlp = spacy.blank("en")
@@ -91,7 +95,7 @@ def make_nlp(
         if runtime is not None:
             model["runtime"] = {"@misc": "spacy-torch.Runtime.v1", **runtime}
         config["model"] = model
-    nlp.add_pipe(factory, config=config)
+    nlp.add_pipe(factory, name, config=config)
     return nlp
 
 
