@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from spacy.language import Language
@@ -69,7 +70,7 @@ class Updates:
     """The component's `update`, from examples to moved weights; one turn is all batches."""
 
     def __init__(self, nlp: Language, batches: Sequence[Sequence[Example]]) -> None:
-        self.component = nlp.get_pipe("torch_textcat")
+        self.component: Any = nlp.get_pipe("torch_textcat")
         self.batches = batches
         self.optimizer = build_adamw(LEARN_RATE, weight_decay=WEIGHT_DECAY, grad_clip=CLIP)
         self.loss = 0.0
@@ -85,7 +86,7 @@ class BareLoop:
     """What one writes without spaCy, on features and targets that are tensors already."""
 
     def __init__(self, nlp: Language, batches: Sequence[Sequence[Example]]) -> None:
-        component = nlp.get_pipe("torch_textcat")
+        component: Any = nlp.get_pipe("torch_textcat")
         logits = component.logits_model
         shim = get_shim(logits)
         self.module = copy.deepcopy(shim.module)

@@ -7,9 +7,9 @@ from typing import Any
 
 import spacy
 import torch
-from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import registry
 from thinc.api import Model
 
 from benchmarks.corpus import batched

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.figures import Figure
 from benchmarks.machine import machine_facts
 
-HEADER = ("what", "against", "aim", "measured", "min - max", "met")
+HEADER: tuple[str, ...] = ("what", "against", "aim", "measured", "min - max", "met")
 
 
 def read_results(path: Path) -> dict[str, Any]:

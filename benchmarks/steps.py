@@ -43,7 +43,7 @@ class Learner:
         names = sorted({text.labels[0] for text in texts})
         texts = texts[: BATCH * BATCHES]
         self.nlp, self.optimizer = build_pipeline(factory, model, sample=texts, names=names)
-        self.component = self.nlp.get_pipe(factory)
+        self.component: Any = self.nlp.get_pipe(factory)
         self.examples = make_examples(self.nlp, texts, names)
 
     def __call__(self, turn: int) -> None:

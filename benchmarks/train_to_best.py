@@ -100,7 +100,7 @@ def _compare_time(
     values = [time_of_best / time for time in times if time] if reached and time_of_best else []
     details = {
         "peer's best dev score": round(best, 4),
-        "seconds": {"ours": times, "peer": time_of_best},
+        "seconds": {"ours": [_rounded(time) for time in times], "peer": _rounded(time_of_best)},
         **details,
     }
     return Figure(name, peer_name, values, aim=8.0, details=details)
@@ -120,6 +120,10 @@ def _compare_scores(scores: dict[str, Scores]) -> list[Figure]:
         ),
         Figure("train_to_best, test macro F", "-", ours, aim=91.0, unit="points"),
     ]
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 def _describe(run: list[Evaluation]) -> dict[str, Any]:
