@@ -9,7 +9,7 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
-from torch import Tensor
+from torch import Tensor, nn
 
 from spacy_torch.bridge.building import ModuleBuilder, takes
 from spacy_torch.bridge.errors import ModuleOutputError
@@ -39,8 +39,13 @@ def build_classifier(
     (scores minus truth, the gradient of the cross-entropy).
 
     Raises:
-        TypeError: the builder does not take `n_labels`.
+        TypeError: the builder is a module, or does not take `n_labels`.
     """
+    if isinstance(build, nn.Module):
+        raise TypeError(
+            f"{name}: the argument `module` must build the module once the labels are known, but "
+            f"it is a {type(build).__name__} already: pass the class itself or a function"
+        )
     if not takes(build, "n_labels"):
         raise TypeError(
             f"{name}: the module builder (argument `module`) must take the keyword n_labels, "
@@ -55,7 +60,7 @@ def build_classifier(
         measure=partial(_measure, measure_docs=measure),
         upstream=upstream,
         runtime=runtime,
-        skip_empty=skip_empty,
+        skip_empty="n_labels" if skip_empty else None,
     )
     model: Model[list[Doc], Floats2d] = Model(
         name,
@@ -135,11 +140,4 @@ def _measure(
 
 
 def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    logits = model.get_ref("logits")
-    logits.initialize(X, Y)
-    _set_width(model, get_shim(logits).sizes["n_labels"])
-
-
-def _set_width(model: Model[Any, Any], n_labels: int) -> None:
-    model.set_dim("nO", n_labels, force=True)
-    model.get_ref("logits").set_dim("nO", n_labels, force=True)
+    model.get_ref("logits").initialize(X, Y)

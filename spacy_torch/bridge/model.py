@@ -36,7 +36,7 @@ def wrap_module(
     upstream: Model[Any, Any] | None = None,
     runtime: Runtime | None = None,
     width: int | None = None,
-    skip_empty: bool = False,
+    skip_empty: str | None = None,
 ) -> Model[Any, Any]:
     """A Thinc model that featurizes its input, calls a torch module, collects the output.
 
@@ -59,7 +59,7 @@ def wrap_module(
         runtime: device, precision and reaction to NaN.
         width: the model's output width, if it is known before the data.
         skip_empty: spare the module documents without tokens; their output is a row of
-            zeros.
+            zeros, as wide as the size of this name.
     """
     shim = TorchShim(build, name=name, runtime=runtime)
     return Model(
@@ -111,7 +111,7 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
         The outputs, detached from nothing, and a callback that takes their gradients as
         tensors in the same structure and returns the gradient of the input.
     """
-    if model.attrs["skip_empty"] and not all(len(item) for item in X):
+    if model.attrs["skip_empty"] is not None and not all(len(item) for item in X):
         return _run_without_empty(model, X, is_train)
     shim = get_shim(model)
     if is_train and model.attrs["dropout_rate"] is not None:
@@ -136,7 +136,8 @@ def _run_without_empty(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[
     places = [place for place, item in enumerate(X) if len(item)]
     device = get_shim(model).device
     if not places:
-        return torch.zeros(len(X), model.get_dim("nO"), device=device), lambda d_outputs: None
+        width = get_shim(model).sizes[model.attrs["skip_empty"]]
+        return torch.zeros(len(X), width, device=device), lambda d_outputs: None
     rows, backprop = run_tensors(model, [X[place] for place in places], is_train=is_train)
     index = torch.tensor(places, device=device)
     outputs = rows.new_zeros(len(X), *rows.shape[1:]).index_copy(0, index, rows)

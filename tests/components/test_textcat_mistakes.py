@@ -1,0 +1,242 @@
+"""What a user can get wrong with a text classifier, and what the error then says."""
+
+import logging
+from functools import partial
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Linear
+from tiny_textcat import Bag, make_examples, make_nlp, number_words, train
+
+from spacy_torch.architectures.classifier import build_classifier
+from spacy_torch.architectures.from_tok2vec import build_from_tok2vec
+from spacy_torch.architectures.module import build_module
+from spacy_torch.bridge.errors import ModuleOutputError
+from spacy_torch.components.losses import (
+    build_binary_cross_entropy,
+    build_cross_entropy,
+    build_focal,
+)
+from spacy_torch.components.textcat import TextCategorizer
+
+Vocab = spacy.vocab.Vocab
+
+
+class Returning(Bag):
+    """A classifier that returns something else than its logits."""
+
+    def __init__(self, n_labels: int, returned: Any) -> None:
+        super().__init__(n_labels)
+        self.returned = returned
+
+    def forward(self, batch: Any) -> Any:
+        return self.returned(super().forward(batch))
+
+
+def predict_with(returned: Any) -> None:
+    model = build_module(partial(Returning, returned=returned), number_words)
+    component = TextCategorizer(
+        Vocab(), model, "topics", exclusive=True, loss=build_cross_entropy()
+    )
+    nlp = spacy.blank("en")
+    examples = make_examples(nlp)
+    component.initialize(lambda: examples)
+    component.predict([example.reference for example in examples[:3]])
+
+
+# The module -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda x: {"logits": x}, r"a dict with the keys \['logits'\]: return the value that"),
+        (lambda x: (x, x), r"returned a tuple"),
+        (lambda x: None, r"returned a NoneType"),
+        (lambda x: x.argmax(1), r"a tensor of type torch.int64: return scores, before any argmax"),
+        (lambda x: x > 0, r"a tensor of type torch.bool: return scores, before any argmax"),
+        (lambda x: x[:, 0], r"the shape \(3,\): give one row per document"),
+        (lambda x: x[:2], r"the shape \(2, 2\): give one row per document"),
+        (lambda x: x[:, :1], r"the shape \(3, 1\): give one column per label, sized by the argu"),
+        (lambda x: x.unsqueeze(2), r"the shape \(3, 2, 1\): give one row per document"),
+    ],
+)
+def test_module_that_returns_no_logits_says_what_it_returned(returned, message):
+    expected = r"must return its logits, one float tensor of shape \(batch, label\) = \(3, 2\), "
+    with pytest.raises(ModuleOutputError, match=f"{expected}.*{message}"):
+        predict_with(returned)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_logits_may_be_of_any_float_type(dtype):
+    predict_with(lambda logits: logits.to(dtype))
+
+
+@pytest.mark.parametrize("build", [lambda width=3: Bag(2, width), lambda: Bag(2)])
+def test_builder_that_forgets_the_label_count_is_refused(build):
+    message = r"argument `module`\) must take the keyword n_labels.*leave it unbound"
+    with pytest.raises(TypeError, match=message):
+        build_module(build, number_words)
+
+
+def test_module_instead_of_its_class_is_refused():
+    with pytest.raises(TypeError, match=r"but it is a Bag already: pass the class itself or"):
+        build_module(Bag(2), number_words)
+
+
+def test_builder_that_returns_the_class_is_refused():
+    def build(n_labels: int) -> Any:
+        return Bag
+
+    model = build_module(build, number_words)
+    with pytest.raises(TypeError, match=r"returned 'type', expected a torch.nn.Module"):
+        model.initialize(X=[], Y=torch.zeros(1, 2).numpy())
+
+
+@pytest.mark.parametrize("features", [None, "words", [1]])
+def test_features_must_be_a_function(features):
+    with pytest.raises(TypeError, match="features must be a function from a list of Doc objects"):
+        build_module(Bag, features)
+
+
+def test_classifier_is_not_sized_without_a_truth():
+    model = build_classifier(Bag, number_words, name="mine", exclusive_classes=True)
+    with pytest.raises(ValueError, match=r"sized by its labels: initialize it with a sample of"):
+        model.initialize(X=[])
+
+
+def test_tok2vec_of_unknown_width_is_refused():
+    with pytest.raises(ValueError, match=r"'linear' does not say how wide its vectors are: give"):
+        build_from_tok2vec(Linear())
+
+
+# The component's parts ------------------------------------------------------------------
+
+
+def make_component(**settings: Any) -> TextCategorizer:
+    exclusive = settings.pop("exclusive", True)
+    model = settings.pop("model", None) or build_module(
+        Bag, number_words, exclusive_classes=exclusive
+    )
+    loss = settings.pop("loss", build_focal())
+    return TextCategorizer(Vocab(), model, "topics", exclusive=exclusive, loss=loss, **settings)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "loss", "message"),
+    [
+        (True, build_binary_cross_entropy(), r"has exclusive labels, which the loss Binary.* use "
+         r"spacy-torch.CrossEntropy.v1 or spacy-torch.Focal.v1"),
+        (False, build_cross_entropy(), r"labels that do not exclude each other, which the loss "
+         r"CrossEntropy.* use spacy-torch.BinaryCrossEntropy.v1 or"),
+    ],
+)  # fmt: skip
+def test_loss_for_the_other_kind_of_labels_is_refused(exclusive, loss, message):
+    with pytest.raises(ValueError, match=message):
+        make_component(exclusive=exclusive, loss=loss)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_model_for_the_other_kind_of_labels_is_refused(exclusive):
+    model = build_module(Bag, number_words, exclusive_classes=not exclusive)
+    message = f"set exclusive_classes = {str(exclusive).lower()} in its"
+    with pytest.raises(ValueError, match=message):
+        make_component(model=model, exclusive=exclusive)
+
+
+def test_stock_model_is_refused():
+    stock = {
+        "@architectures": "spacy.TextCatBOW.v3",
+        "exclusive_classes": True,
+        "ngram_size": 1,
+        "no_output_layer": False,
+        "length": 8,
+    }
+    with pytest.raises(ValueError, match=r"has no logits inside; use an architecture of"):
+        make_nlp(model=stock)
+
+
+@pytest.mark.parametrize("gamma", [-1, -0.1])
+def test_gamma_must_not_be_negative(gamma):
+    with pytest.raises(ValueError, match=f"gamma must be >= 0, got {gamma}"):
+        build_focal(gamma=gamma)
+
+
+@pytest.mark.parametrize("build", [build_cross_entropy, build_binary_cross_entropy])
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_label_smoothing_must_be_a_share(build, smoothing):
+    with pytest.raises(ValueError, match=f"at least 0 and less than 1, got {smoothing}"):
+        build(label_smoothing=smoothing)
+
+
+# The labels -----------------------------------------------------------------------------
+
+
+def examples_with(*cats: dict[str, float]) -> list[Example]:
+    nlp = spacy.blank("en")
+    return [Example.from_dict(nlp.make_doc(f"text {i}"), {"cats": c}) for i, c in enumerate(cats)]
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "cats", "message"),
+    [
+        (True, {}, r"'topics' needs at least 2 labels, found \[\]: annotate doc.cats"),
+        (True, {"a": 1.0}, r"at least 2 labels, found \['a'\].*use \"torch_textcat_multilabel\""),
+        (False, {}, r"'topics' needs at least 1 label, found \[\]: annotate doc.cats"),
+    ],
+)
+def test_too_few_labels_are_named(exclusive, cats, message):
+    with pytest.raises(ValueError, match=message):
+        make_component(exclusive=exclusive).initialize(lambda: examples_with(cats))
+
+
+@pytest.mark.parametrize(
+    ("cats", "positive"),
+    [({"a": 1.0, "b": 0.0}, "c"), ({"a": 1.0, "b": 0.0, "c": 0.0}, "a")],
+)
+def test_positive_label_must_be_one_of_two(cats, positive):
+    message = f"positive_label must be one of two exclusive labels, got '{positive}' with the la"
+    with pytest.raises(ValueError, match=message):
+        make_component().initialize(lambda: examples_with(cats), positive_label=positive)
+
+
+def test_class_weight_of_an_unknown_label_is_refused():
+    component = make_component(class_weights={"a": 1.0, "x": 2.0})
+    with pytest.raises(ValueError, match=r"class_weights names \['x'\], which are no labels; the"):
+        component.initialize(lambda: examples_with({"a": 1.0, "b": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("cats", "message"),
+    [
+        ({"a": 1.0, "b": 1.0}, r"'text 0' has the categories .* exactly one label may be 1.0; use"),
+        ({"a": 0.5, "b": 0.0}, r"'text 0' has the categories \{'a': 0.5\}, but each value must be"),
+    ],
+)
+def test_impossible_truth_is_shown_with_its_text(cats, message):
+    with pytest.raises(ValueError, match=message):
+        make_component().initialize(lambda: examples_with(cats))
+
+
+def test_label_unknown_to_the_component_is_logged_once(caplog):
+    nlp = make_nlp()
+    optimizer = train(nlp, steps=1)
+    examples = make_examples(nlp, ["good", "bad", "ugly"])
+    examples[0].reference.cats = {"ugly": 1.0}
+    with caplog.at_level(logging.WARNING):
+        nlp.update(examples, sgd=optimizer)
+        nlp.update(examples, sgd=optimizer)
+    (record,) = caplog.records
+    assert "does not know the label 'ugly'" in record.getMessage()
+    assert "call add_label('ugly') first. The labels are ['good', 'bad']" in record.getMessage()
+
+
+def test_update_wants_examples():
+    nlp = make_nlp()
+    train(nlp, steps=1)
+    with pytest.raises(TypeError, match="TextCategorizer.update"):
+        nlp.get_pipe("torch_textcat").update([Doc(nlp.vocab)])
