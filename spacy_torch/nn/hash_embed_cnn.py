@@ -133,7 +133,7 @@ class HashEmbedCNN(nn.Module):
             if index:
                 pieces = window_linear(hidden, layer.weight, layer.bias)
                 hidden = self._inner(hidden)
-            hidden = hidden + layer.activate(pieces)
+            hidden = layer.activate(pieces).add_(hidden)
         return hidden.index_select(0, positions)
 
     def _inner(self, rows: Tensor) -> Tensor:
