@@ -58,7 +58,7 @@ class TorchShim(Shim):
 
     The module is built late: by `initialize`, or from the sizes
     stored with the weights on loading. It rests in evaluation mode and is in training
-    mode only during the forward pass of an update.
+    mode only during the forward and the backward pass of an update.
 
     Args:
         build: builds the module from keyword sizes (see `building.build_module`). Must
@@ -158,14 +158,9 @@ class TorchShim(Shim):
         gradients of the parameters, and returns the gradients of the inputs in the
         structure of the inputs.
         """
-        module = self.module
-        module.train()
-        try:
-            # The backward pass must not be autocast: it follows the forward's types.
-            with self._precision.autocast(self.device):
-                outputs = module(*inputs.args, **inputs.kwargs)
-        finally:
-            module.eval()
+        # The backward pass must not be autocast: it follows the forward's types.
+        with _training_mode(self.module), self._precision.autocast(self.device):
+            outputs = self.module(*inputs.args, **inputs.kwargs)
 
         def backprop(d_outputs: Any) -> Any:
             return self._backward(inputs, outputs, d_outputs)
@@ -358,8 +353,19 @@ class TorchShim(Shim):
             tensors.append(output)
             gradients.append(gradient.to(device=output.device, dtype=output.dtype))
         if tensors:
-            torch.autograd.backward(tensors, gradients)
+            # Checkpointed parts run forward once more, and must drop what they dropped.
+            with _training_mode(self.module):
+                torch.autograd.backward(tensors, gradients)
         return map_leaves(self.take_gradient, inputs)
+
+
+@contextlib.contextmanager
+def _training_mode(module: nn.Module) -> Iterator[None]:
+    module.train()
+    try:
+        yield
+    finally:
+        module.eval()
 
 
 def _no_backprop(d_outputs: Any) -> None:

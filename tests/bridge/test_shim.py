@@ -8,6 +8,7 @@ import pytest
 import torch
 from thinc.api import SGD, Adam, Linear, Model, chain
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from spacy_torch.bridge.errors import NonFiniteError
 from spacy_torch.bridge.model import get_shim, wrap_module
@@ -60,6 +61,30 @@ def test_module_is_in_training_mode_only_inside_an_update():
     backprop(D_Y)
     model.predict(X)
     assert modes == [True, False, False]
+
+
+class Checkpointed(nn.Module):
+    """Keeps only its input for the backward pass, and then runs once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 200, bias=False)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self._run, x, use_reentrant=False)
+
+    def _run(self, x: Tensor) -> Tensor:
+        return self.dropout(self.linear(x))
+
+
+def test_checkpointed_part_drops_the_same_when_it_runs_again():
+    model = build_model(Checkpointed)
+    Y, backprop = model.begin_update(numpy.ones((1, 3), dtype="f"))
+    backprop(numpy.ones_like(Y))
+    gradient = get_shim(model).module.linear.weight.grad
+    assert (gradient[:, 0] != 0).tolist() == (Y[0] != 0).tolist()
+    assert 0 < (Y != 0).sum() < 200
 
 
 def test_failing_update_leaves_the_module_in_evaluation_mode():
