@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ _weights_apart: ContextVar[bool] = ContextVar("weights_apart", default=False)
 
 
 @contextlib.contextmanager
-def weights_apart() -> Iterator[None]:
+def weights_apart() -> Generator[None, None, None]:
     """While open, shims leave their weights out of the bytes they give to Thinc."""
     token = _weights_apart.set(True)
     try:
@@ -236,7 +236,7 @@ class TorchShim(Shim):
         logger.warning("%s. Step skipped (%d so far).", message, self.skipped_steps)
 
     @contextlib.contextmanager
-    def use_params(self, params: Mapping[Any, Any]) -> Iterator[None]:
+    def use_params(self, params: Mapping[Any, Any]) -> Generator[None, None, None]:
         """Swap other values in (averages, as a rule) for the time of the context."""
         parameters = named_parameters(self._model) if self._model is not None else {}
         averages = averaged_parameters(params, parameters, shim_id=self.id)
@@ -360,7 +360,7 @@ class TorchShim(Shim):
 
 
 @contextlib.contextmanager
-def _training_mode(module: nn.Module) -> Iterator[None]:
+def _training_mode(module: nn.Module) -> Generator[None, None, None]:
     module.train()
     try:
         yield

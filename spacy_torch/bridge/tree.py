@@ -19,13 +19,15 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, ArgsKwargs):
         args = map_leaves(function, tuple(tree.args))
         return ArgsKwargs(args, map_leaves(function, dict(tree.kwargs)))
-    if isinstance(tree, tuple):
-        items = [map_leaves(function, item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
-    if isinstance(tree, list):
-        return [map_leaves(function, item) for item in tree]
+    if isinstance(tree, (tuple, list)):
+        sequence = cast("tuple[Any, ...] | list[Any]", tree)
+        items = [map_leaves(function, item) for item in sequence]
+        if isinstance(sequence, list):
+            return items
+        return type(sequence)(*items) if hasattr(sequence, "_fields") else tuple(items)
     if isinstance(tree, Mapping):
-        return {key: map_leaves(function, value) for key, value in tree.items()}
+        mapping = cast("Mapping[Any, Any]", tree)
+        return {key: map_leaves(function, value) for key, value in mapping.items()}
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         # Not dataclasses.replace(): fields with init=False would be refused.
         copied = object.__new__(type(tree))
