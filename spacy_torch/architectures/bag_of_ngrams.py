@@ -21,11 +21,16 @@ def build_bow_classifier(
     ngrams: list[int] = [1],  # noqa: B006  (the config needs to see the default)
     attr: str = "ORTH",
     scale: float = 1.0,
+    normalize: bool = False,
+    ngram_dropout: float | None = None,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
-    """Score the n-grams of a text, each on its own, and add the scores up."""
+    """Score the n-grams of a text, each on its own, and add the scores up.
+
+    The defaults are those of `spacy.TextCatBOW.v3`; see `HashedNgrams` and `BagOfNgrams`.
+    """
     return build_classifier(
-        partial(BagOfNgrams, rows=rows, scale=scale),
+        partial(BagOfNgrams, rows=rows, scale=scale, normalize=normalize, dropout=ngram_dropout),
         HashedNgrams(rows, sizes=ngrams, attr=attr),
         name="spacy-torch.TextCatBOW.v1",
         exclusive_classes=exclusive_classes,

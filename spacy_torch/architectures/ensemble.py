@@ -26,12 +26,13 @@ def build_ensemble_classifier(
     *,
     exclusive_classes: bool,
     encoder: Encoder | None = None,
-    pooling: list[Pooling] = ["mean"],  # noqa: B006  (the config needs to see the default)
-    rows: int = 262144,
-    ngrams: list[int] = [1],  # noqa: B006
-    attr: str = "ORTH",
-    scale: float = 1.0,
+    pooling: list[Pooling] = ["max"],  # noqa: B006  (the config needs to see the default)
     dropout: float | None = None,
+    rows: int = 262144,
+    ngrams: list[int] = [1, 2],  # noqa: B006
+    attr: str = "LOWER",
+    scale: float = 100.0,
+    ngram_dropout: float | None = None,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """Learn from the first examples by n-grams, and from the rest by a network as well.
@@ -40,8 +41,12 @@ def build_ensemble_classifier(
         encoder: reads the tokens for the network; by default a small hash-embedding CNN
             of the shape in spaCy's own ensemble.
         pooling: see `TextClassifier`.
-        rows, ngrams, attr, scale: see `HashedNgrams` and `BagOfNgrams`.
         dropout: of the pooled vector; null follows `[training.dropout]`.
+        rows, ngrams, attr: see `HashedNgrams`.
+        scale: see `BagOfNgrams`, here always normalized. The default learns from a few
+            examples; for a training of many epochs about 30 is better.
+        ngram_dropout: of single n-grams; null follows `[training.dropout]`. A high rate
+            (0.5) leaves more for the network to learn.
         runtime: device, precision and the reaction to NaN.
     """
     if encoder is None:
@@ -51,16 +56,16 @@ def build_ensemble_classifier(
             attrs=["NORM", "LOWER", "PREFIX", "SUFFIX", "SHAPE"],
             rows=[2000, 2000, 500, 1000, 500],
         )
+    bag = partial(BagOfNgrams, rows=rows, scale=scale, normalize=True, dropout=ngram_dropout)
+    network = partial(
+        build_pooled_module,
+        encoder.build,
+        width=encoder.width,
+        pooling=tuple(pooling),
+        dropout=dropout,
+    )
     return build_classifier(
-        partial(
-            build_ensemble_module,
-            encoder.build,
-            width=encoder.width,
-            pooling=tuple(pooling),
-            dropout=dropout,
-            rows=rows,
-            scale=scale,
-        ),
+        partial(build_ensemble_module, bag, network),
         EnsembleFeatures(HashedNgrams(rows, sizes=ngrams, attr=attr), encoder.featurize),
         name="spacy-torch.TextCatEnsemble.v1",
         exclusive_classes=exclusive_classes,
@@ -71,27 +76,11 @@ def build_ensemble_classifier(
 
 
 def build_ensemble_module(
-    build_encoder: ModuleBuilder,
-    *,
-    width: int,
-    pooling: tuple[Pooling, ...],
-    dropout: float | None,
-    rows: int,
-    scale: float,
-    n_labels: int,
-    **sizes: Any,
+    bag: ModuleBuilder, network: ModuleBuilder, *, n_labels: int, **sizes: Any
 ) -> EnsembleClassifier:
     """The torch module of `build_ensemble_classifier`."""
     return EnsembleClassifier(
-        bag=BagOfNgrams(rows=rows, n_labels=n_labels, scale=scale),
-        network=build_pooled_module(
-            build_encoder,
-            width=width,
-            pooling=pooling,
-            dropout=dropout,
-            n_labels=n_labels,
-            **sizes,
-        ),
+        bag=bag(n_labels=n_labels), network=network(n_labels=n_labels, **sizes)
     )
 
 

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spacy_torch.nn.dropout import build_dropout
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -41,18 +43,39 @@ class BagOfNgrams(nn.Module):
 
     Args:
         rows: the size of the table, rounded up to a power of two.
-        scale: what the sum is multiplied with; the bias is not.
+        scale: what the sum is multiplied with; the bias is not. An optimizer such as Adam
+            moves every weight by about the learning rate, whatever the gradient: the
+            larger the scale, the fewer examples it takes to change a score.
+        normalize: divide the sum by the root of the number of its terms, so that long
+            texts do not outshout short ones.
+        dropout: a rate at which single n-grams are left out, or `None` to follow spaCy's
+            `[training.dropout]`.
     """
 
-    def __init__(self, *, rows: int, n_labels: int, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        rows: int,
+        n_labels: int,
+        scale: float = 1.0,
+        normalize: bool = False,
+        dropout: float | None = None,
+    ) -> None:
         super().__init__()
         self.scale = scale
+        self.normalize = normalize
         self.weight = nn.Parameter(torch.zeros(table_rows(rows), n_labels))
         self.bias = nn.Parameter(torch.zeros(n_labels))
+        self.dropout = build_dropout(dropout)
 
     def forward(self, batch: NgramBatch) -> Float[Tensor, "batch label"]:
         """Score a batch of n-grams; returns logits."""
         table = F.embedding(batch.rows, self.weight, sparse=True)  # row, label
         offsets = batch.lengths.cumsum(0) - batch.lengths
-        bag = F.embedding_bag(batch.inverse, table, offsets, mode="sum")
+        kept = None
+        if self.training and self.dropout.p:
+            kept = self.dropout(table.new_ones(len(batch.inverse)))
+        bag = F.embedding_bag(batch.inverse, table, offsets, mode="sum", per_sample_weights=kept)
+        if self.normalize:
+            bag = bag / batch.lengths.clamp(min=1).to(bag.dtype).sqrt().unsqueeze(1)
         return torch.add(self.bias, bag, alpha=self.scale)
