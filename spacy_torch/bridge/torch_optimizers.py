@@ -14,7 +14,8 @@ def build_adamw(
     learn_rate: FloatOrSeq = 0.001,
     *,
     weight_decay: float = 0.01,
-    betas: tuple[float, float] = (0.9, 0.999),
+    beta1: float = 0.9,
+    beta2: float = 0.999,
     eps: float = 1e-8,
     grad_clip: float = 1.0,
     groups: Sequence[dict[str, Any]] = (),
@@ -22,12 +23,12 @@ def build_adamw(
 ) -> TorchOptimizer:
     """Adam with decoupled weight decay."""
     return TorchOptimizer(
-        partial(adamw_, betas=betas, eps=eps),
+        partial(adamw_, betas=(beta1, beta2), eps=eps),
         kind="AdamW",
         n_moments=2,
         learn_rate=learn_rate,
         weight_decay=weight_decay,
-        betas=betas,
+        betas=(beta1, beta2),
         eps=eps,
         grad_clip=grad_clip,
         groups=groups,
@@ -39,7 +40,8 @@ def build_adam(
     learn_rate: FloatOrSeq = 0.001,
     *,
     weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    beta1: float = 0.9,
+    beta2: float = 0.999,
     eps: float = 1e-8,
     grad_clip: float = 1.0,
     groups: Sequence[dict[str, Any]] = (),
@@ -47,13 +49,13 @@ def build_adam(
 ) -> TorchOptimizer:
     """Adam; `weight_decay` is an L2 penalty added to the gradients."""
     return TorchOptimizer(
-        partial(adam_, betas=betas, eps=eps),
+        partial(adam_, betas=(beta1, beta2), eps=eps),
         kind="Adam",
         n_moments=2,
         learn_rate=learn_rate,
         weight_decay=weight_decay,
         decay_is_penalty=True,
-        betas=betas,
+        betas=(beta1, beta2),
         eps=eps,
         grad_clip=grad_clip,
         groups=groups,
@@ -65,7 +67,8 @@ def build_radam(
     learn_rate: FloatOrSeq = 0.001,
     *,
     weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
+    beta1: float = 0.9,
+    beta2: float = 0.999,
     eps: float = 1e-8,
     grad_clip: float = 1.0,
     groups: Sequence[dict[str, Any]] = (),
@@ -73,12 +76,12 @@ def build_radam(
 ) -> TorchOptimizer:
     """Rectified Adam with decoupled weight decay."""
     return TorchOptimizer(
-        partial(radam_, betas=betas, eps=eps),
+        partial(radam_, betas=(beta1, beta2), eps=eps),
         kind="RAdam",
         n_moments=2,
         learn_rate=learn_rate,
         weight_decay=weight_decay,
-        betas=betas,
+        betas=(beta1, beta2),
         eps=eps,
         grad_clip=grad_clip,
         groups=groups,
