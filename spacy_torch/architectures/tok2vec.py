@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from spacy.tokens import Doc
 from thinc.api import Model, Ops
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Ints1d
 
 from spacy_torch.architectures.encoder import Encoder
 from spacy_torch.bridge.arrays import to_arrays
@@ -49,4 +49,4 @@ def _collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[F
     def spread(d_vectors: list[Floats2d]) -> Ragged:
         return Ragged(ops.flatten(d_vectors), None)  # type: ignore[arg-type]
 
-    return ops.unflatten(values, lengths), spread
+    return ops.unflatten(values, cast("Ints1d", lengths)), spread

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from thinc.api import Ops
 from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import is_cupy_array, torch2xp, xp2torch
@@ -29,8 +30,9 @@ def to_tensors(tree: Any, device: torch.device) -> Any:
             return leaf.to(device)
         if isinstance(leaf, numpy.ndarray):
             # Torch warns of read-only memory and has no negative strides.
-            shareable = leaf.flags.writeable and all(step >= 0 for step in leaf.strides)
-            return torch.from_numpy(leaf if shareable else leaf.copy()).to(device)
+            array = cast("NDArray[Any]", leaf)
+            shareable = array.flags.writeable and all(step >= 0 for step in array.strides)
+            return torch.as_tensor(array if shareable else numpy.array(array)).to(device)
         if is_cupy_array(leaf):
             return xp2torch(leaf, device=device)
         return leaf
@@ -71,7 +73,7 @@ def call_from_thinc(inputs: Any) -> ArgsKwargs:
     if isinstance(inputs, Padded):
         return ArgsKwargs((inputs.data, inputs.lengths), {})
     if isinstance(inputs, tuple):
-        return ArgsKwargs(inputs, {})
+        return ArgsKwargs(cast("tuple[Any, ...]", inputs), {})
     if isinstance(inputs, dict):
-        return ArgsKwargs((), inputs)
+        return ArgsKwargs((), cast("dict[str, Any]", inputs))
     return ArgsKwargs((inputs,), {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ def build_module(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
     Raises:
         TypeError: the builder failed on its arguments or returned no module.
     """
-    module = build(**{name: size for name, size in sizes.items() if takes(build, name)})
+    wanted = {name: size for name, size in sizes.items() if takes(build, name)}
+    module = cast("object", build(**wanted))  # a user's code, whatever its annotation says
     if not isinstance(module, nn.Module):
         raise TypeError(
             f"The module builder {_describe(build)} returned {type(module).__name__!r}, "

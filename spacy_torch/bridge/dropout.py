@@ -9,7 +9,15 @@ module when it has that attribute itself.
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules.dropout import _DropoutNd
+
+DROPOUT_LAYERS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 def set_dropout_rate(module: nn.Module, rate: float) -> None:
@@ -22,7 +30,7 @@ def set_dropout_rate(module: nn.Module, rate: float) -> None:
     for layer in module.modules():
         if getattr(layer, "pinned", False):
             continue
-        if isinstance(layer, _DropoutNd):
+        if isinstance(layer, DROPOUT_LAYERS):
             layer.p = rate
         elif isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)):
             layer.dropout = rate

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import torch
 from thinc.api import Model, Ops
-from thinc.types import ArgsKwargs, Padded, Ragged
+from thinc.types import ArgsKwargs, Ints1d, Padded, Ragged
 from torch import Tensor
 
 from spacy_torch.bridge.arrays import as_call, call_from_thinc, to_arrays, to_tensors
@@ -95,7 +95,8 @@ def get_shim(model: Model[Any, Any]) -> TorchShim:
 
 def find_shims(model: Model[Any, Any]) -> list[TorchShim]:
     """Every torch module's shim in a model, in the order of `model.walk()`, each once."""
-    shims = [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
+    nodes = cast("Iterable[Model[Any, Any]]", model.walk())  # pyright: ignore[reportUnknownMemberType]
+    shims = [shim for node in nodes for shim in node.shims if isinstance(shim, TorchShim)]
     return list({id(shim): shim for shim in shims}.values())
 
 
@@ -116,8 +117,9 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
     shim = get_shim(model)
     if is_train and model.attrs["dropout_rate"] is not None:
         shim.set_dropout(model.attrs["dropout_rate"])
-    if model.layers:
-        outputs, backprop = _run_behind_upstream(model, X, is_train)
+    upstream = _find_upstream(model)
+    if upstream is not None:
+        outputs, backprop = _run_behind(upstream, model, X, is_train)
     elif model.attrs["featurize"] is not None:
         batch = to_tensors(model.attrs["featurize"](X), shim.device)
         outputs, backprop = shim(as_call(batch), is_train)
@@ -144,9 +146,16 @@ def _run_without_empty(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[
     return outputs, lambda d_outputs: backprop(d_outputs.index_select(0, index))
 
 
-def _run_behind_upstream(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Backprop]:
+def _find_upstream(model: Model[Any, Any]) -> Model[Any, Any] | None:
+    layers = cast("list[Model[Any, Any]]", model.layers)  # pyright: ignore[reportUnknownMemberType]
+    return layers[0] if layers else None
+
+
+def _run_behind(
+    upstream: Model[Any, Any], model: Model[Any, Any], X: Any, is_train: bool
+) -> tuple[Any, Backprop]:
     shim = get_shim(model)
-    vectors, backprop_upstream = model.layers[0](X, is_train)
+    vectors, backprop_upstream = cast("tuple[Any, Backprop]", upstream(X, is_train))
     lengths = [len(rows) for rows in vectors]
     values = to_tensors(model.ops.flatten(vectors), shim.device)
     values.requires_grad_(is_train)
@@ -161,7 +170,8 @@ def _run_behind_upstream(model: Model[Any, Any], X: Any, is_train: bool) -> tupl
         d_values = shim.take_gradient(values)
         if d_values is None:
             d_values = torch.zeros_like(values)
-        return backprop_upstream(model.ops.unflatten(to_arrays(d_values, model.ops), lengths))
+        d_vectors = to_arrays(d_values, model.ops)
+        return backprop_upstream(model.ops.unflatten(d_vectors, cast("Ints1d", lengths)))
 
     return outputs, backprop
 
@@ -179,8 +189,9 @@ def _forward(model: Model[InT, OutT], X: InT, is_train: bool) -> tuple[OutT, Bac
 
 
 def _init(model: Model[InT, OutT], X: Any = None, Y: Any = None) -> None:
-    for layer in model.layers:
-        layer.initialize(X)
+    upstream = _find_upstream(model)
+    if upstream is not None:
+        upstream.initialize(X)  # pyright: ignore[reportUnknownMemberType]
     measure: Measure | None = model.attrs["measure"]
     get_shim(model).initialize(measure(X, Y) if measure is not None else {})
 

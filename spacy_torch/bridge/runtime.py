@@ -36,7 +36,7 @@ class Runtime:
     loss_scale: float = 65536.0
 
     def __post_init__(self) -> None:
-        mistakes = []
+        mistakes: list[str] = []
         if self.device != "auto":
             try:
                 torch.device(self.device)
