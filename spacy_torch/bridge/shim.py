@@ -68,10 +68,12 @@ class TorchShim(Shim):
         runtime: device, precision, reaction to NaN.
     """
 
+    cfg: dict[str, Any]  # Thinc's, which says no more than dict
+
     def __init__(
         self, build: ModuleBuilder, *, name: str = "torch", runtime: Runtime | None = None
     ) -> None:
-        super().__init__(None)
+        super().__init__(None)  # pyright: ignore[reportUnknownMemberType]
         self.build = build
         self.name = name
         self.owner: str | None = None  # the component, once one has claimed the module
@@ -138,7 +140,7 @@ class TorchShim(Shim):
             return self.begin_update(inputs)
         return self.predict(inputs), _no_backprop
 
-    def predict(self, inputs: ArgsKwargs) -> Any:
+    def predict(self, fwd_args: ArgsKwargs) -> Any:
         """The module's output in evaluation mode, without a graph.
 
         Changes no state, so threads may share the module. The mode is looked at, not
@@ -148,9 +150,9 @@ class TorchShim(Shim):
         if module.training:
             module.eval()
         with torch.no_grad(), self._precision.autocast(self.device):
-            return module(*inputs.args, **inputs.kwargs)
+            return module(*fwd_args.args, **fwd_args.kwargs)
 
-    def begin_update(self, inputs: ArgsKwargs) -> tuple[Any, Backprop]:
+    def begin_update(self, fwd_args: ArgsKwargs) -> tuple[Any, Backprop]:
         """The module's output in training mode, and a callback for the gradient.
 
         Inputs that require a gradient receive one. The callback takes the outputs'
@@ -160,10 +162,10 @@ class TorchShim(Shim):
         """
         # The backward pass must not be autocast: it follows the forward's types.
         with _training_mode(self.module), self._precision.autocast(self.device):
-            outputs = self.module(*inputs.args, **inputs.kwargs)
+            outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
 
         def backprop(d_outputs: Any) -> Any:
-            return self._backward(inputs, outputs, d_outputs)
+            return self._backward(fwd_args, outputs, d_outputs)
 
         return outputs, backprop
 
@@ -282,10 +284,11 @@ class TorchShim(Shim):
         self.from_bytes(state["weights"])
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Follow Thinc to a device, unless the runtime names one."""
+        """Follow Thinc to a GPU or to the CPU, unless the runtime names a device."""
         if self.runtime.device != "auto":
             return
-        self._device = torch.device("cuda", device_id) if device_type == "gpu" else None
+        is_gpu = device_type == "gpu"
+        self._device = torch.device("cuda", device_id) if is_gpu else torch.device("cpu")
         if self._model is not None:
             self._model.to(self.device)
 

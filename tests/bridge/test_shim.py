@@ -279,3 +279,12 @@ def test_thinc_can_move_the_model_to_the_cpu(device):
     model.initialize()
     model.to_cpu()
     assert get_shim(model).module.weight.device.type == get_shim(model).device.type
+
+
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cpu"), ("meta", "meta")])
+def test_thinc_can_move_the_model_off_an_automatic_device_only(device, expected, monkeypatch):
+    monkeypatch.setattr(Runtime, "find_device", lambda runtime: torch.device("meta"))
+    model = wrap_module(build_linear, runtime=Runtime(device=device))
+    model.to_cpu()
+    model.initialize()
+    assert get_shim(model).module.weight.device.type == expected
