@@ -29,9 +29,9 @@ def build_ensemble_classifier(
     pooling: list[Pooling] = ["max"],  # noqa: B006  (the config needs to see the default)
     dropout: float | None = None,
     rows: int = 262144,
-    ngrams: list[int] = [1, 2],  # noqa: B006
+    ngrams: list[int] = [1],  # noqa: B006
     attr: str = "LOWER",
-    scale: float = 100.0,
+    scale: float = 150.0,
     ngram_dropout: float | None = None,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:

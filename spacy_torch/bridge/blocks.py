@@ -143,7 +143,7 @@ def _row_block(
             table[key] = lazy_zeros(weight.shape, dtype=dtype, device=weight.device)
         moment = table[key].index_select(0, slots)
         block.moments.append(moment)
-        block.after.append(partial(table[key].index_copy_, 0, slots, moment))
+        block.after.append(partial(_put_rows, table[key], rows=slots, block=moment))
     if averages is not None and side.slots is None:
         average = _dense_average(averages, key, weight)
         whole = weight if side.master is None else side.master
@@ -165,7 +165,14 @@ def _row_block(
 
 
 def _put_rows(table: Tensor, *, rows: Tensor, block: Tensor) -> None:
-    table.index_copy_(0, rows, block.to(table.dtype))
+    block = block.to(table.dtype)
+    if table.device.type == "cpu" and table.dtype == torch.float32:
+        # NumPy copies whole rows, twice as fast as index_copy_, but counts no change:
+        # the empty fill tells caches of a weight that it changed.
+        table.numpy()[rows.numpy()] = block.numpy()
+        table[:0].zero_()
+    else:
+        table.index_copy_(0, rows, block)
 
 
 def _dense_average(

@@ -28,6 +28,7 @@ from spacy_torch.bridge.dropout import set_dropout_rate
 from spacy_torch.bridge.errors import NonFiniteError
 from spacy_torch.bridge.forks import guard_forks
 from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
+from spacy_torch.bridge.mode import ModeSwitch
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.step import step
@@ -85,6 +86,7 @@ class TorchShim(Shim):
         self.skipped_steps = 0
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._device: torch.device | None = None
+        self._switch: ModeSwitch | None = None
         self._precision: FullPrecision = build_precision(self.runtime)
         guard_forks()
 
@@ -108,6 +110,12 @@ class TorchShim(Shim):
                 "call initialize() or from_disk() first"
             )
         return self._model
+
+    @property
+    def _mode(self) -> ModeSwitch:
+        if self._switch is None or self._switch.module is not self.module:
+            self._switch = ModeSwitch(self.module)
+        return self._switch
 
     @property
     def device(self) -> torch.device:
@@ -161,7 +169,7 @@ class TorchShim(Shim):
         structure of the inputs.
         """
         # The backward pass must not be autocast: it follows the forward's types.
-        with _training_mode(self.module), self._precision.autocast(self.device):
+        with self._mode.training(), self._precision.autocast(self.device):
             outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
 
         def backprop(d_outputs: Any) -> Any:
@@ -357,18 +365,9 @@ class TorchShim(Shim):
             gradients.append(gradient.to(device=output.device, dtype=output.dtype))
         if tensors:
             # Checkpointed parts run forward once more, and must drop what they dropped.
-            with _training_mode(self.module):
+            with self._mode.training():
                 torch.autograd.backward(tensors, gradients)
         return map_leaves(self.take_gradient, inputs)
-
-
-@contextlib.contextmanager
-def _training_mode(module: nn.Module) -> Generator[None, None, None]:
-    module.train()
-    try:
-        yield
-    finally:
-        module.eval()
 
 
 def _no_backprop(d_outputs: Any) -> None:

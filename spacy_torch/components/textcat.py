@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal, Union
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.textcat import textcat_score
 from spacy.scorer import Scorer
@@ -225,26 +226,32 @@ class TextCategorizer(TorchPipe):
         self.model.initialize(X=[eg.reference for eg in sample], Y=truth)
         self._note_labels()
 
-    def read_targets(self, examples: Sequence[Example]) -> numpy.ndarray:
+    def read_targets(self, examples: Sequence[Example]) -> NDArray[numpy.float32]:
         """The truth as an array of shape (batch, label): 1, 0, and NaN where unknown.
 
         Raises:
             ValueError: a value is not 0 or 1, or exclusive labels have two true ones.
         """
         labels = self.labels
-        columns = {label: column for column, label in enumerate(labels)}
-        targets = numpy.full((len(examples), len(labels)), numpy.nan, dtype="float32")
-        for row, example in zip(targets, examples, strict=True):
-            cats = example.reference.cats
-            if tuple(cats) == labels:  # the usual case, and the fast one
-                row[:] = list(cats.values())
-                continue
-            for label, value in cats.items():
+        cats = [example.reference.cats for example in examples]
+        if all(tuple(row) == labels for row in cats):  # the usual case, and the fast one
+            values = chain.from_iterable(row.values() for row in cats)
+            flat = numpy.fromiter(values, dtype="float32", count=len(cats) * len(labels))
+            targets = flat.reshape(len(cats), len(labels))
+        else:
+            targets = self._place_targets(cats)
+        self._check_targets(examples, targets)
+        return targets
+
+    def _place_targets(self, cats: Sequence[dict[str, float]]) -> NDArray[numpy.float32]:
+        columns = {label: column for column, label in enumerate(self.labels)}
+        targets = numpy.full((len(cats), len(columns)), numpy.nan, dtype="float32")
+        for row, values in zip(targets, cats, strict=True):
+            for label, value in values.items():
                 if label in columns:
                     row[columns[label]] = value
                 elif value:
                     self._warn_unknown(label)
-        self._check_targets(examples, targets)
         return targets
 
     def _warn_unknown(self, label: str) -> None:
@@ -259,7 +266,7 @@ class TextCategorizer(TorchPipe):
                 list(self.labels),
             )
 
-    def _check_targets(self, examples: Sequence[Example], targets: numpy.ndarray) -> None:
+    def _check_targets(self, examples: Sequence[Example], targets: NDArray[numpy.float32]) -> None:
         valid = numpy.isnan(targets) | (targets == 0) | (targets == 1)
         wrong = ~valid.all(axis=1)
         too_many = (targets == 1).sum(axis=1) > 1 if self.exclusive else numpy.zeros_like(wrong)

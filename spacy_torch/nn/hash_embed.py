@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spacy_torch.nn.maxout import MaxoutNorm
+from spacy_torch.nn.row_sums import sum_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -78,7 +78,7 @@ class MultiHashEmbed(nn.Module):
     def forward(self, batch: TokenBatch) -> Float[Tensor, "type width"]:
         """Embed every type."""
         rows = batch.rows.flatten(0, 1)  # type*attr, 4
-        embedded = F.embedding_bag(rows, self.table, mode="sum")
+        embedded = sum_rows(self.table, rows)
         embedded = embedded.view(-1, len(self.rows) * embedded.shape[1])
         if self.static is None:
             return self.mix(embedded)

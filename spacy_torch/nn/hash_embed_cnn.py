@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
 from spacy_torch.nn.maxout import MaxoutNorm
 from spacy_torch.nn.ragged import Ragged
+from spacy_torch.nn.row_sums import sum_rows
 from spacy_torch.nn.type_cache import TypeCache
 from spacy_torch.nn.window import window_linear
 
@@ -66,14 +66,10 @@ class HashEmbedCNN(nn.Module):
         )
         self.cache = TypeCache()
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch between training and prediction; training forgets the cache."""
-        if mode:
-            self.cache.clear()
-        return super().train(mode)
-
     def forward(self, batch: TokenBatch) -> Ragged:
         """Encode a batch; returns one vector per token."""
+        if self.training:
+            self.cache.clear()
         if not self.layers:
             return Ragged(self.embed(batch)[batch.inverse], batch.lengths)
         if self._may_cache(batch):
@@ -125,9 +121,7 @@ class HashEmbedCNN(nn.Module):
         run = run.index_copy(0, positions + gap, types)
         windows = run.unfold(0, n_neighbours, 1) * n_neighbours
         windows = windows + torch.arange(n_neighbours, device=types.device)
-        pieces = F.embedding_bag(
-            windows, parts.view(-1, parts.shape[1] // n_neighbours), mode="sum"
-        )
+        pieces = sum_rows(parts.view(-1, parts.shape[1] // n_neighbours), windows)
         hidden = vectors.index_select(0, self._inner(run))
         for index, layer in enumerate(self._maxouts()):
             if index:

@@ -69,6 +69,7 @@ def test_training_forgets():
         encoder(make_batch([3]))
     assert len(encoder.cache) > 0
     encoder.train()
+    encoder(make_batch([3]))
     assert len(encoder.cache) == 0
 
 
