@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,13 +16,12 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from torch import Tensor
-from typing_extensions import override
 
 from spacy_torch.bridge.atomic import replacing
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim, weights_apart
-from spacy_torch.bridge.weights import WeightsError
+from spacy_torch.bridge.weights import WeightsError, read_header
 
 
 class TorchPipe(TrainablePipe):
@@ -187,13 +186,19 @@ class TorchPipe(TrainablePipe):
 
     # Saving and loading ----------------------------------------------------------------
 
-    @override
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Everything that `to_disk` writes, the weights among it."""
         self._note_labels()
         return super().to_bytes(exclude=tuple(exclude))
 
-    @override
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
+        """Load what `to_bytes` gave; labels and settings stay as they were if it fails.
+
+        Raises:
+            WeightsError: the weights are damaged, or do not fit the model or the labels.
+        """
+        cfg = dict(self.cfg)
+
         def load_model(data: bytes) -> None:
             try:
                 self.model.from_bytes(data)
@@ -203,13 +208,13 @@ class TorchPipe(TrainablePipe):
         util.from_bytes(
             bytes_data,
             {
-                "cfg": lambda b: self.cfg.update(cast(dict[str, Any], srsly.json_loads(b))),
+                "cfg": lambda b: cfg.update(cast(dict[str, Any], srsly.json_loads(b))),
                 "vocab": lambda b: self.vocab.from_bytes(b, exclude=exclude),
                 "model": load_model,
             },
             tuple(exclude),
         )
-        self._check_labels("its bytes")
+        self._take_over(cfg)
         return self
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -240,13 +245,14 @@ class TorchPipe(TrainablePipe):
         util.to_disk(path, writers, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
-        """Load what `to_disk` saved.
+        """Load what `to_disk` saved; labels and settings stay as they were if it fails.
 
         Raises:
             WeightsError: naming component, file and tensor, when anything is missing,
                 damaged or of another shape.
         """
         self._validate_serialization_attrs()
+        cfg = dict(self.cfg)
 
         def read_model(file: Path) -> None:
             try:
@@ -255,15 +261,15 @@ class TorchPipe(TrainablePipe):
                 raise WeightsError(f"Component {self.name!r}, file {file}: {error}") from error
             for shim, weights in self._weights_files(file):
                 if shim.is_apart:
-                    self._read_weights(shim, weights)
+                    self._read_weights(shim, weights, cfg)
 
         readers = {
-            "cfg": lambda p: self.cfg.update(_read_cfg(self.name, p)),
+            "cfg": lambda p: cfg.update(_read_cfg(self.name, p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
             "model": read_model,
         }
         util.from_disk(path, readers, exclude)
-        self._check_labels(str(path))
+        self._take_over(cfg)
         return self
 
     def _weights_files(self, model_file: Path) -> Iterator[tuple[TorchShim, Path]]:
@@ -271,8 +277,10 @@ class TorchPipe(TrainablePipe):
             suffix = f".{index}.safetensors" if index else ".safetensors"
             yield shim, model_file.with_name(f"{model_file.name}{suffix}")
 
-    def _read_weights(self, shim: TorchShim, file: Path) -> None:
+    def _read_weights(self, shim: TorchShim, file: Path, cfg: dict[str, Any]) -> None:
         try:
+            if shim is get_shim(self.logits_model):
+                _check_labels(read_header(file).info, cfg)  # before any weight is replaced
             shim.from_disk(file)
         except FileNotFoundError as error:
             raise WeightsError(
@@ -285,15 +293,23 @@ class TorchPipe(TrainablePipe):
     def _note_labels(self) -> None:
         get_shim(self.logits_model).info["labels"] = self.label_data
 
-    def _check_labels(self, where: str) -> None:
+    def _take_over(self, cfg: dict[str, Any]) -> None:
         shim = get_shim(self.logits_model)
-        stored = shim.info.get("labels")
-        if shim.is_built and stored is not None and stored != self.label_data:
-            raise WeightsError(
-                f"Component {self.name!r}: the weights in {where} were saved with the labels "
-                f"{stored}, but its cfg has {self.label_data}: the two come from different "
-                "pipelines"
-            )
+        if shim.is_built:
+            try:
+                _check_labels(shim.info, cfg)
+            except WeightsError as error:
+                raise error.within(f"Component {self.name!r}") from error
+        self.cfg = cfg
+
+
+def _check_labels(info: Mapping[str, Any], cfg: dict[str, Any]) -> None:
+    stored = info.get("labels")
+    if stored is not None and stored != cfg["labels"]:
+        raise WeightsError(
+            f"the weights were saved with the labels {stored}, but the cfg beside them has "
+            f"{cfg['labels']}: the two come from different pipelines"
+        )
 
 
 def _read_cfg(name: str, file: Path) -> dict[str, Any]:

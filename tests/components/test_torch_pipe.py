@@ -3,8 +3,6 @@
 import errno
 import json
 import pickle
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -17,7 +15,6 @@ from tiny_textcat import make_examples, make_nlp, predict, train
 
 from spacy_torch.bridge import weights
 from spacy_torch.bridge.model import get_shim
-from spacy_torch.bridge.weights import WeightsError
 from spacy_torch.components.torch_pipe import TorchPipe
 
 NAME = "torch_textcat"
@@ -85,79 +82,6 @@ def test_disk_that_fills_while_saving_leaves_the_last_save(tmp_path, monkeypatch
         with pytest.raises(OSError, match=r"nothing was replaced.*model\.safetensors"):
             nlp.to_disk(tmp_path)
     assert predict(spacy.load(tmp_path)) == before
-
-
-# Broken directories ---------------------------------------------------------------------
-
-
-def save_two(tmp_path: Path) -> tuple[Path, Path]:
-    first, second = make_trained(), make_with_labels("ugly")
-    first.to_disk(tmp_path / "first")
-    second.to_disk(tmp_path / "second")
-    return tmp_path / "first" / NAME, tmp_path / "second" / NAME
-
-
-def test_weights_of_a_component_with_other_labels_are_refused(tmp_path):
-    first, second = save_two(tmp_path)
-    shutil.copy(first / "model.safetensors", second / "model.safetensors")
-    message = (
-        r"Component 'torch_textcat': the weights in .* were saved with the labels "
-        r"\['good', 'bad'\], but its cfg has \['good', 'bad', 'ugly'\]: the two come from"
-    )
-    with pytest.raises(WeightsError, match=message):
-        spacy.load(tmp_path / "second")
-
-
-def test_bytes_with_weights_of_other_labels_are_refused():
-    first, second = make_trained().get_pipe(NAME), make_with_labels("ugly").get_pipe(NAME)
-    message = r"weights in its bytes were saved with the labels \['good', 'bad'\], but its cfg"
-    data = first.to_bytes(exclude=["vocab", "cfg"])
-    with pytest.raises(WeightsError, match=message):
-        second.from_bytes(data, exclude=["vocab", "cfg"])
-
-
-def test_missing_weights_file_says_what_to_copy(tmp_path):
-    first, _ = save_two(tmp_path)
-    (first / "model.safetensors").unlink()
-    message = r"'torch_textcat': the weights file .*model.safetensors is missing; copy it from"
-    with pytest.raises(WeightsError, match=message):
-        spacy.load(tmp_path / "first")
-
-
-def test_missing_model_file_is_named_with_its_component(tmp_path):
-    first, _ = save_two(tmp_path)
-    (first / "model").unlink()
-    with pytest.raises(WeightsError, match=r"'torch_textcat', file .*model: .*No such file"):
-        spacy.load(tmp_path / "first")
-
-
-def test_half_a_cfg_file_is_named_with_its_component(tmp_path):
-    first, _ = save_two(tmp_path)
-    text = (first / "cfg").read_text()
-    (first / "cfg").write_text(text[: len(text) // 2])
-    with pytest.raises(ValueError, match=r"'torch_textcat', file .*cfg: not valid JSON"):
-        spacy.load(tmp_path / "first")
-
-
-def test_weights_of_another_architecture_are_named_tensor_by_tensor(tmp_path):
-    first, _ = save_two(tmp_path)
-    shim = get_shim(make_trained().get_pipe(NAME).logits_model)
-    renamed = {f"new.{name}": tensor for name, tensor in shim.module.state_dict().items()}
-    weights.save_weights(
-        renamed, first / "model.safetensors", name="x", sizes=shim.sizes, info=shim.info
-    )
-    message = r"'torch_textcat', file .*model.safetensors: .*'embed.weight'.*'new.embed.weight'"
-    with pytest.raises(WeightsError, match=message):
-        spacy.load(tmp_path / "first")
-
-
-def test_damaged_bytes_are_named_with_their_component():
-    nlp = make_trained()
-    data = bytearray(nlp.get_pipe(NAME).to_bytes(exclude=["vocab"]))
-    place = bytes(data).index(b"sha256:") + 20  # inside the header of the weights
-    data[place] ^= 1
-    with pytest.raises(WeightsError, match=r"Component 'torch_textcat': damaged"):
-        make_nlp().get_pipe(NAME).from_bytes(bytes(data), exclude=["vocab"])
 
 
 # Labels ---------------------------------------------------------------------------------
