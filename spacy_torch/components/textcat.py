@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any, Literal, Union
+from typing import Any, Literal
 
 import numpy
 import torch
@@ -26,7 +26,7 @@ from spacy_torch.components.torch_pipe import TorchPipe
 
 logger = logging.getLogger(__name__)
 
-ClassWeights = Union[Literal["balanced"], dict[str, float]]
+ClassWeights = Literal["balanced"] | dict[str, float]
 
 DEFAULT_MODEL = """
 [model]
@@ -143,7 +143,8 @@ class TextCategorizer(TorchPipe):
         thresholds: the same for single labels, before `threshold`.
 
     Raises:
-        ValueError: loss or model are for the other kind of labels.
+        ValueError: loss or model are for the other kind of labels, or a threshold is not
+            between 0 and 1.
     """
 
     def __init__(
@@ -160,6 +161,7 @@ class TextCategorizer(TorchPipe):
         scorer: Callable[..., dict[str, Any]] | None = textcat_score,
     ) -> None:
         _check_parts(name, model, loss, exclusive)
+        _check_thresholds(name, threshold, thresholds or {})
         super().__init__(
             vocab,
             model,
@@ -212,13 +214,15 @@ class TextCategorizer(TorchPipe):
         """Take the labels from the examples, or as given, and build the module.
 
         Raises:
-            ValueError: there are too few labels, or `positive_label` is not one of two.
+            ValueError: there are too few labels, `positive_label` is not one of two, or
+                class weights or thresholds name something else than a label.
         """
         self._check_initialize(get_examples)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
         self._check_label_count()
         self._check_positive_label(positive_label)
+        self._check_known("thresholds", self.cfg["thresholds"])
         self.cfg["positive_label"] = positive_label
         self.cfg["class_weights"] = self._weigh_classes(get_examples)
         sample = list(islice(get_examples(), 10))
@@ -305,18 +309,21 @@ class TextCategorizer(TorchPipe):
                 f"{positive_label!r} with the labels {list(self.labels)}"
             )
 
+    def _check_known(self, setting: str, by_label: dict[str, float]) -> None:
+        unknown = sorted(set(by_label) - set(self.labels))
+        if unknown:
+            raise ValueError(
+                f"{self.name!r}: {setting} names {unknown}, which are no labels; the labels are "
+                f"{list(self.labels)}"
+            )
+
     def _weigh_classes(
         self, get_examples: Callable[[], Iterable[Example]]
     ) -> dict[str, float] | None:
         if self.class_weights is None:
             return None
         if isinstance(self.class_weights, dict):
-            unknown = sorted(set(self.class_weights) - set(self.labels))
-            if unknown:
-                raise ValueError(
-                    f"{self.name!r}: class_weights names {unknown}, which are no labels; the "
-                    f"labels are {list(self.labels)}"
-                )
+            self._check_known("class_weights", self.class_weights)
             return dict(self.class_weights)
         targets = self.read_targets(list(get_examples()))
         true, false = (targets == 1).sum(0), (targets == 0).sum(0)
@@ -387,4 +394,14 @@ def _check_parts(name: str, model: Model[Any, Any], loss: Loss, exclusive: bool)
             f"{name!r} has {kind}, which the loss {loss!r} does not serve: use "
             + ("spacy-torch.CrossEntropy.v1" if exclusive else "spacy-torch.BinaryCrossEntropy.v1")
             + " or spacy-torch.Focal.v1"
+        )
+
+
+def _check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) -> None:
+    # Not `value < 0 or value > 1`: NaN is no threshold either.
+    wrong = {label: value for label, value in thresholds.items() if not 0 <= value <= 1}
+    if wrong or not 0 <= threshold <= 1:
+        raise ValueError(
+            f"{name!r}: a threshold must be between 0 and 1, as scores are, got "
+            + (f"thresholds = {wrong}" if wrong else f"threshold = {threshold}")
         )

@@ -204,10 +204,34 @@ def test_positive_label_must_be_one_of_two(cats, positive):
         make_component().initialize(lambda: examples_with(cats), positive_label=positive)
 
 
-def test_class_weight_of_an_unknown_label_is_refused():
-    component = make_component(class_weights={"a": 1.0, "x": 2.0})
-    with pytest.raises(ValueError, match=r"class_weights names \['x'\], which are no labels; the"):
+@pytest.mark.parametrize("setting", ["class_weights", "thresholds"])
+def test_setting_of_an_unknown_label_is_refused(setting):
+    component = make_component(**{setting: {"a": 1.0, "x": 0.5}})
+    message = rf"{setting} names \['x'\], which are no labels; the labels are \['a', 'b'\]"
+    with pytest.raises(ValueError, match=message):
         component.initialize(lambda: examples_with({"a": 1.0, "b": 0.0}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "got"),
+    [
+        ({"threshold": 1.5}, "threshold = 1.5"),
+        ({"threshold": -0.1}, "threshold = -0.1"),
+        ({"thresholds": {"a": 0.5, "b": 50.0}}, r"thresholds = \{'b': 50.0\}"),
+        ({"thresholds": {"a": float("nan")}}, r"thresholds = \{'a': nan\}"),
+    ],
+)
+def test_threshold_must_be_a_possible_score(settings, got):
+    message = f"'topics': a threshold must be between 0 and 1, as scores are, got {got}"
+    with pytest.raises(ValueError, match=message):
+        make_component(**settings)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.0, 1, 1.0])
+def test_threshold_may_be_the_least_and_the_highest_score(threshold):
+    component = make_component(threshold=threshold, thresholds={"a": threshold})
+    component.initialize(lambda: examples_with({"a": 1.0, "b": 0.0}))
+    assert component.cfg["thresholds"] == {"a": threshold}
 
 
 @pytest.mark.parametrize(
