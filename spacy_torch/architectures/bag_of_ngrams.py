@@ -27,8 +27,10 @@ def build_bow_classifier(
 ) -> Model[list[Doc], Floats2d]:
     """Score the n-grams of a text, each on its own, and add the scores up.
 
-    The defaults are those of `spacy.TextCatBOW.v3`; see `HashedNgrams` and `BagOfNgrams`.
+    The defaults are those of `spacy.TextCatBOW.v3`, and so is the size of the table: `rows`,
+    rounded up to a power of two. See `HashedNgrams` and `BagOfNgrams`.
     """
+    rows = round_up_rows(rows)
     return build_classifier(
         partial(BagOfNgrams, rows=rows, scale=scale, normalize=normalize, dropout=ngram_dropout),
         HashedNgrams(rows, sizes=ngrams, attr=attr),
@@ -36,3 +38,10 @@ def build_bow_classifier(
         exclusive_classes=exclusive_classes,
         runtime=runtime,
     )
+
+
+def round_up_rows(rows: int) -> int:
+    """The next power of two: the size of the table that spaCy makes of `length`."""
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    return 2 ** (rows - 1).bit_length()

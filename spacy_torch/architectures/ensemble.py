@@ -10,6 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from spacy_torch.architectures.bag_of_ngrams import round_up_rows
 from spacy_torch.architectures.classifier import build_classifier
 from spacy_torch.architectures.encoder import Encoder
 from spacy_torch.architectures.hash_embed_cnn import build_hash_embed_cnn
@@ -42,7 +43,7 @@ def build_ensemble_classifier(
             of the shape in spaCy's own ensemble.
         pooling: see `TextClassifier`.
         dropout: of the pooled vector; null follows `[training.dropout]`.
-        rows, ngrams, attr: see `HashedNgrams`.
+        rows, ngrams, attr: as in `spacy-torch.TextCatBOW.v1`.
         scale: see `BagOfNgrams`, here always normalized. The default learns from a few
             examples; for a training of many epochs about 30 is better.
         ngram_dropout: of single n-grams; null follows `[training.dropout]`. A high rate
@@ -56,6 +57,7 @@ def build_ensemble_classifier(
             attrs=["NORM", "LOWER", "PREFIX", "SUFFIX", "SHAPE"],
             rows=[2000, 2000, 500, 1000, 500],
         )
+    rows = round_up_rows(rows)
     bag = partial(BagOfNgrams, rows=rows, scale=scale, normalize=True, dropout=ngram_dropout)
     network = partial(
         build_pooled_module,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
 from spacy_torch.features.token_ids import Ids, attribute_ids, lengths_of, token_ids
-from spacy_torch.nn.bag_of_ngrams import NgramBatch, table_rows
+from spacy_torch.nn.bag_of_ngrams import NgramBatch
 
 # MurmurHash64A, which spaCy joins the ids of an n-gram with.
 _MIX_64 = 0xC6A4A7935BD1E995
@@ -20,11 +20,11 @@ _SHIFT_64 = np.uint64(47)
 class HashedNgrams:
     """Finds, for each document, the rows of its n-grams in a table.
 
-    The same rows as in `spacy.TextCatBOW.v3`: every n-gram has two, and one that occurs
-    twice counts twice.
+    The same rows as in `spacy.TextCatBOW.v3` with a table of the same size: every n-gram
+    has two, and one that occurs twice counts twice.
 
     Args:
-        rows: the size of the table, rounded up to a power of two.
+        rows: the size of the table.
         sizes: how many tokens an n-gram has.
         attr: the token attribute that an n-gram is made of.
     """
@@ -34,7 +34,7 @@ class HashedNgrams:
     ) -> None:
         if not sizes or min(sizes) < 1 or len(set(sizes)) != len(sizes):
             raise ValueError(f"sizes must be different numbers from 1 up, got {list(sizes)}")
-        self.rows = table_rows(rows)
+        self.rows = rows
         self.sizes = tuple(sizes)
         self.attrs = attribute_ids([attr])
 
@@ -44,7 +44,7 @@ class HashedNgrams:
         ids = token_ids(docs, self.attrs).reshape(-1)
         keys, fits = _ngram_keys(ids, lengths, self.sizes)
         hashes = np.stack([_murmur_32(keys[fits], seed) for seed in (0, 1)], axis=1)
-        rows, inverse = np.unique(hashes & np.uint32(self.rows - 1), return_inverse=True)
+        rows, inverse = np.unique(hashes % np.uint32(self.rows), return_inverse=True)
         counts = sum(np.maximum(lengths - (size - 1), 0) for size in self.sizes)
         return NgramBatch(
             rows=torch.from_numpy(rows.astype(np.int64)),

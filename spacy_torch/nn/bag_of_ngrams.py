@@ -28,13 +28,6 @@ class NgramBatch(NamedTuple):
     lengths: Int[Tensor, " batch"]
 
 
-def table_rows(rows: int) -> int:
-    """The next power of two: the number of weight rows that spaCy makes of `length`."""
-    if rows < 1:
-        raise ValueError(f"rows must be at least 1, got {rows}")
-    return 2 ** (rows - 1).bit_length()
-
-
 class BagOfNgrams(nn.Module):
     """The sum of the weight rows of a sequence's n-grams, plus a bias.
 
@@ -42,7 +35,7 @@ class BagOfNgrams(nn.Module):
     mark it as coalesced without looking. An empty sequence scores the bias.
 
     Args:
-        rows: the size of the table, rounded up to a power of two.
+        rows: the size of the table.
         scale: what the sum is multiplied with; the bias is not. An optimizer such as Adam
             moves every weight by about the learning rate, whatever the gradient: the
             larger the scale, the fewer examples it takes to change a score.
@@ -64,7 +57,7 @@ class BagOfNgrams(nn.Module):
         super().__init__()
         self.scale = scale
         self.normalize = normalize
-        self.weight = nn.Parameter(torch.zeros(table_rows(rows), n_labels))
+        self.weight = nn.Parameter(torch.zeros(rows, n_labels))
         self.bias = nn.Parameter(torch.zeros(n_labels))
         self.dropout = build_dropout(dropout)
 

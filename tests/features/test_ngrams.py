@@ -41,9 +41,9 @@ def make_stock(docs, *, ngram_size: int, n_labels: int = 4, rows: int = 1000):
 def test_bag_equals_that_of_spacy_in_scores_and_gradients(nlp, ngram_size):
     docs = list(nlp.pipe(TEXTS))
     stock = make_stock(docs, ngram_size=ngram_size)
-    bag = BagOfNgrams(rows=1000, n_labels=4)
+    bag = BagOfNgrams(rows=1024, n_labels=4)
     copy_bow(stock, bag)
-    featurize = HashedNgrams(1000, sizes=range(1, ngram_size + 1))
+    featurize = HashedNgrams(1024, sizes=range(1, ngram_size + 1))
     scores, backprop = stock.begin_update(docs)
     logits = bag(featurize(docs))
     np.testing.assert_allclose(logits.detach().numpy(), scores, atol=1e-5)
@@ -54,6 +54,11 @@ def test_bag_equals_that_of_spacy_in_scores_and_gradients(nlp, ngram_size):
     expected = linear.get_grad("W").reshape(4, 1024).T
     np.testing.assert_allclose(bag.weight.grad.to_dense().numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(bag.bias.grad.numpy(), linear.get_grad("b"), atol=1e-5)
+
+
+def test_rows_lie_inside_a_table_of_any_size(nlp):
+    batch = HashedNgrams(7)(list(nlp.pipe(TEXTS)))
+    assert 0 <= int(batch.rows.min()) <= int(batch.rows.max()) < 7
 
 
 def test_empty_docs_have_no_ngrams(nlp):
@@ -115,7 +120,7 @@ def test_unknown_attribute_is_refused():
 def test_copying_into_a_bag_of_another_size_is_refused(nlp):
     stock = make_stock([nlp("a b")], ngram_size=1)
     with pytest.raises(ValueError, match=r"weight: the module expects the shape \(1024, 5\)"):
-        copy_bow(stock, BagOfNgrams(rows=1000, n_labels=5))
+        copy_bow(stock, BagOfNgrams(rows=1024, n_labels=5))
 
 
 def test_copying_from_a_model_without_a_bag_is_refused():

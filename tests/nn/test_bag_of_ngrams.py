@@ -1,7 +1,6 @@
-import pytest
 import torch
 
-from spacy_torch.nn.bag_of_ngrams import BagOfNgrams, NgramBatch, table_rows
+from spacy_torch.nn.bag_of_ngrams import BagOfNgrams, NgramBatch
 
 
 def make_bag(**settings) -> BagOfNgrams:
@@ -59,14 +58,3 @@ def test_batch_without_ngrams_scores_the_bias():
 
 def test_untrained_bag_prefers_no_label():
     assert torch.equal(BagOfNgrams(rows=8, n_labels=3)(BATCH), torch.zeros(3, 3))
-
-
-@pytest.mark.parametrize(("rows", "expected"), [(1, 1), (2, 2), (3, 4), (1000, 1024), (1024, 1024)])
-def test_rows_are_rounded_up_to_a_power_of_two(rows, expected):
-    assert table_rows(rows) == expected
-    assert BagOfNgrams(rows=rows, n_labels=2).weight.shape == (expected, 2)
-
-
-def test_table_without_rows_is_refused():
-    with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
-        BagOfNgrams(rows=0, n_labels=2)
