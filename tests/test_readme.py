@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPARED = README.partition("\n## Compared with")[2].partition("\n## ")[0]
 EXAMPLES = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.M | re.S)
 
 
@@ -19,3 +21,13 @@ def test_example_runs_as_it_is_written(title, code, tmp_path):
 
 def test_first_example_fits_in_fifteen_lines():
     assert EXAMPLES[0][1].count("\n") <= 15
+
+
+def test_every_row_of_the_comparison_names_a_test_that_exists():
+    rows = [row for row in COMPARED.splitlines() if row.startswith("| ")][1:]
+    assert rows
+    for row in rows:
+        named = re.findall(r"\[`(test_\w+)`\]\(([\w/.]+)\)", row)
+        assert named, row
+        for name, file in named:
+            assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8"), (name, file)

@@ -2,8 +2,8 @@
 
 Each test is a row of the comparison in the README; the twin on Thinc's own wrapper and
 optimizer must fail. That a second `spacy train` keeps the first one's best pipeline is
-shown in tests/training/test_keep_best.py, and the save of a model of more than 4 GiB in
-tests/bridge/test_weights_memory.py at its real limits.
+shown in tests/training/test_keep_best.py, and how little memory saving and loading take in
+tests/bridge/test_weights_memory.py.
 """
 
 import pickle
