@@ -24,8 +24,8 @@ STOCK_BOW = {
 OUR_BOW = {
     "@architectures": "spacy-torch.TextCatBOW.v1",
     "exclusive_classes": True,
-    "rows": 262144,
-    "ngrams": [1],
+    "ngram_rows": 262144,
+    "ngram_sizes": [1],
 }
 OUR_CNN = {
     "@architectures": "spacy-torch.TextCat.v1",

@@ -29,23 +29,25 @@ def build_ensemble_classifier(
     encoder: Encoder | None = None,
     pooling: list[Pooling] = ["max"],  # noqa: B006  (the config needs to see the default)
     dropout: float | None = None,
-    rows: int = 262144,
-    ngrams: list[int] = [1],  # noqa: B006
-    attr: str = "LOWER",
-    scale: float = 150.0,
+    ngram_sizes: list[int] = [1],  # noqa: B006
+    ngram_attr: str = "LOWER",
+    ngram_rows: int = 262144,
+    ngram_scale: float = 150.0,
     ngram_dropout: float | None = None,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """Learn from the first examples by n-grams, and from the rest by a network as well.
 
     Args:
+        exclusive_classes: exactly one label is true, or any number.
         encoder: reads the tokens for the network; by default a small hash-embedding CNN
             of the shape in spaCy's own ensemble.
-        pooling: see `TextClassifier`.
+        pooling: see `TextClassifier`. The largest values tell apart more labels than the
+            mean, beside a bag that sums already.
         dropout: of the pooled vector; null follows `[training.dropout]`.
-        rows, ngrams, attr: as in `spacy-torch.TextCatBOW.v1`.
-        scale: see `BagOfNgrams`, here always normalized. The default learns from a few
-            examples; for a training of many epochs about 30 is better.
+        ngram_sizes, ngram_attr, ngram_rows: as in `spacy-torch.TextCatBOW.v1`.
+        ngram_scale: likewise, of a normalized bag. The default learns from a few
+            examples, for an annotation session; for a training of many epochs set 30.
         ngram_dropout: of single n-grams; null follows `[training.dropout]`. A high rate
             (0.5) leaves more for the network to learn.
         runtime: device, precision and the reaction to NaN.
@@ -57,8 +59,8 @@ def build_ensemble_classifier(
             attrs=["NORM", "LOWER", "PREFIX", "SUFFIX", "SHAPE"],
             rows=[2000, 2000, 500, 1000, 500],
         )
-    rows = round_up_rows(rows)
-    bag = partial(BagOfNgrams, rows=rows, scale=scale, normalize=True, dropout=ngram_dropout)
+    rows = round_up_rows(ngram_rows)
+    bag = partial(BagOfNgrams, rows=rows, scale=ngram_scale, normalize=True, dropout=ngram_dropout)
     network = partial(
         build_pooled_module,
         encoder.build,
@@ -68,7 +70,7 @@ def build_ensemble_classifier(
     )
     return build_classifier(
         partial(build_ensemble_module, bag, network),
-        EnsembleFeatures(HashedNgrams(rows, sizes=ngrams, attr=attr), encoder.featurize),
+        EnsembleFeatures(HashedNgrams(rows, sizes=ngram_sizes, attr=ngram_attr), encoder.featurize),
         name="spacy-torch.TextCatEnsemble.v1",
         exclusive_classes=exclusive_classes,
         measure=encoder.measure,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,7 +183,13 @@ class TorchPipe(TrainablePipe):
         return losses
 
     def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
-        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        """Look at what `get_examples` gives, at the first example only.
+
+        spaCy's own check reads all of them, which for a corpus is a pass over the disk.
+        """
+        if not callable(get_examples) or next(iter(get_examples()), None) is None:
+            validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        validate_examples(islice(get_examples(), 1), f"{type(self).__name__}.initialize")
 
     # Saving and loading ----------------------------------------------------------------
 

@@ -20,7 +20,7 @@ def test_rows_are_rounded_up_to_a_power_of_two(rows, expected):
 )
 def test_table_has_the_rows_that_its_ngrams_are_hashed_to(build, table):
     docs = [spacy.blank("en")("a few words, enough of them for a table of five rows")]
-    model = build(exclusive_classes=True, rows=5)
+    model = build(exclusive_classes=True, ngram_rows=5)
     model.initialize(X=docs, Y=np.zeros((1, 3), dtype="f"))
     module = get_shim(model.get_ref("logits")).module
     assert module.get_parameter(table).shape == (8, 3)
@@ -30,4 +30,4 @@ def test_table_has_the_rows_that_its_ngrams_are_hashed_to(build, table):
 @pytest.mark.parametrize("build", [build_bow_classifier, build_ensemble_classifier])
 def test_table_without_rows_is_refused(build):
     with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
-        build(exclusive_classes=True, rows=0)
+        build(exclusive_classes=True, ngram_rows=0)
