@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMPARED = README.partition("\n## Compared with")[2].partition("\n## ")[0]
-EXAMPLES = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.M | re.S)
+BLOCKS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README, re.M | re.S)
+# A block that begins with the name of its file is a module, and has a test of its own.
+EXAMPLES = [(title, code) for title, code in BLOCKS if not code.startswith("# my_")]
 
 
 @pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
