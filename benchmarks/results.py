@@ -41,10 +41,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def format_table(results: dict[str, Any], order: Sequence[str]) -> str:
     """All figures as a table of text, in the order of the rows given."""
-    lines = [HEADER]
-    for row in order:
-        for figure in results["rows"].get(row, {"figures": []})["figures"]:
-            lines.append(_cells(figure))
+    lines = _lines(results, order)
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -52,6 +49,20 @@ def format_table(results: dict[str, Any], order: Sequence[str]) -> str:
     ]
     text.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(text)
+
+
+def format_markdown(results: dict[str, Any], order: Sequence[str]) -> str:
+    """All figures as the table of the README."""
+    lines = _lines(results, order)
+    lines.insert(1, ("---",) * len(HEADER))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _lines(results: dict[str, Any], order: Sequence[str]) -> list[tuple[str, ...]]:
+    figures = [
+        figure for row in order for figure in results["rows"].get(row, {"figures": []})["figures"]
+    ]
+    return [HEADER, *map(_cells, figures)]
 
 
 def _cells(figure: dict[str, Any]) -> tuple[str, ...]:

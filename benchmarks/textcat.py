@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.machine import one_thread_environment
-from benchmarks.results import format_table, read_results
+from benchmarks.results import format_markdown, format_table, read_results
 from benchmarks.rows import ROWS
 from benchmarks.settings import ROOT
 
@@ -39,8 +39,12 @@ def main() -> None:
         help="folder with sst2/train.tsv and sst2/test.tsv (text, tab, label); may be missing",
     )
     parser.add_argument("--table", action="store_true", help="only print what was measured")
+    parser.add_argument("--markdown", action="store_true", help="the same, for the README")
     args = parser.parse_args()
     output = (args.output or (QUICK_RESULTS if args.quick else RESULTS)).resolve()
+    if args.markdown:
+        print(format_markdown(read_results(output), list(ROWS)))
+        return
     rows = [] if args.table else [row for row in ROWS if row in (args.only or ROWS)]
     failed = [row for row in rows if not _measure(row, args, output)]
     print(f"\n{format_table(read_results(output), list(ROWS))}\n\n{output}")
