@@ -9,9 +9,14 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
-from torch import Tensor, nn
+from torch import Tensor
 
-from spacy_torch.bridge.building import ModuleBuilder, takes
+from spacy_torch.bridge.building import (
+    ModuleBuilder,
+    check_builder,
+    describe_arguments,
+    takes,
+)
 from spacy_torch.bridge.errors import ModuleOutputError
 from spacy_torch.bridge.model import get_shim, wrap_module
 from spacy_torch.bridge.runtime import Runtime
@@ -41,16 +46,12 @@ def build_classifier(
     Raises:
         TypeError: the builder is a module, or does not take `n_labels`.
     """
-    if isinstance(build, nn.Module):
-        raise TypeError(
-            f"{name}: the argument `module` must build the module once the labels are known, but "
-            f"it is a {type(build).__name__} already: pass the class itself or a function"
-        )
+    check_builder(build, name=name)
     if not takes(build, "n_labels"):
         raise TypeError(
             f"{name}: the module builder (argument `module`) must take the keyword n_labels, "
-            "the number of labels, which is known only from the data: add it to the "
-            "signature and leave it unbound"
+            "the number of labels, which is known only from the data, but it is "
+            f"{describe_arguments(build)}: add n_labels to the signature and leave it unbound"
         )
     logits = wrap_module(
         build,
@@ -89,10 +90,7 @@ def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, int], *, name
         f"(batch, label) = {shape}, but it returned"
     )
     if not isinstance(logits, Tensor):
-        what = f"a {type(logits).__name__}"
-        if isinstance(logits, Mapping):
-            what += f" with the keys {sorted(map(str, logits))}: return the value that holds them"
-        raise ModuleOutputError(f"{expected} {what}")
+        raise ModuleOutputError(f"{expected} a {type(logits).__name__}{_next_step(logits)}")
     if not logits.is_floating_point():
         raise ModuleOutputError(
             f"{expected} a tensor of type {logits.dtype}: return scores, before any argmax or "
@@ -123,6 +121,16 @@ def _score(
     if model.attrs["multi_label"]:
         return model.ops.sigmoid(logits), backprop
     return model.ops.softmax(logits), backprop
+
+
+def _next_step(returned: Any) -> str:
+    if isinstance(returned, Mapping):
+        return f" with the keys {sorted(map(str, returned))}: return the value that holds them"
+    if isinstance(returned, (tuple, list)):
+        return f" of {len(returned)}: return the item that holds them"
+    if returned is None:
+        return ": end forward() with `return logits`"
+    return ": return the tensor itself, before .numpy(), .tolist() or .item()"
 
 
 def _measure(

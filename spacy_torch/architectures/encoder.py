@@ -8,18 +8,23 @@ from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Model
+from torch import nn
 
-from spacy_torch.bridge.building import ModuleBuilder
+from spacy_torch.bridge.building import ModuleBuilder, check_builder
+from spacy_torch.nn.encoder_output import check_tokens
 
 
 @dataclass(frozen=True)
 class Encoder:
     """How to build a token encoder and how to feed it.
 
+    A batch may hold documents without tokens, or nothing else: the module must then
+    return a length of 0 for each, and `values` of shape (0, width).
+
     Attributes:
         build: builds the module; called late, with those keyword sizes that it takes
             (see `measure`). The module maps a featurized batch to `Ragged` vectors, one
-            row per token.
+            row per token in the order of the documents.
         featurize: documents -> the batch for the module, any nest of arrays and
             tensors. Must be picklable: a class instance or a module-level function.
             With `upstream`, called with the documents and the upstream vectors as
@@ -35,3 +40,42 @@ class Encoder:
     width: int
     measure: Callable[[Sequence[Doc]], Mapping[str, int]] | None = None
     upstream: Model[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_builder(self.build, name="Encoder, argument `build`")
+
+
+def check_encoder(encoder: object, *, name: str) -> None:
+    """Raise a `TypeError` if an architecture was given something else than an `Encoder`."""
+    if isinstance(encoder, Encoder):
+        return
+    what = f"a {type(encoder).__name__}"
+    step = "register a function under @torch_encoders that returns an Encoder"
+    if isinstance(encoder, nn.Module):
+        what += " (a torch module)"
+        step = (
+            f"return Encoder(build={type(encoder).__name__}, featurize=..., width=...) from "
+            "your function"
+        )
+    elif isinstance(encoder, type):
+        what = f"the class {encoder.__name__}"
+        step = f"return Encoder(build={encoder.__name__}, featurize=..., width=...)"
+    elif isinstance(encoder, Model):
+        what += f" (the Thinc model {encoder.name!r})"
+        step = 'wrap it with @torch_encoders = "spacy-torch.FromTok2Vec.v1" as its tok2vec'
+    elif encoder is None:
+        what = "None"
+        step = "end the function that builds it with `return Encoder(...)`"
+    raise TypeError(f"{name}: the encoder must be an Encoder, got {what}: {step}")
+
+
+def check_encoded(
+    docs: Sequence[Doc], tokens: Any, sizes: Mapping[str, int], *, name: str, width: int
+) -> None:
+    """Hold what an encoder's module returned against its documents.
+
+    Raises:
+        TypeError: it is no `Ragged` of float tensors.
+        ValueError: its shape or its lengths do not fit the documents.
+    """
+    check_tokens(tokens, name=name, width=width, lengths=[len(doc) for doc in docs])

@@ -12,7 +12,7 @@ from thinc.types import Floats2d
 
 from spacy_torch.architectures.bag_of_ngrams import round_up_rows
 from spacy_torch.architectures.classifier import build_classifier
-from spacy_torch.architectures.encoder import Encoder
+from spacy_torch.architectures.encoder import Encoder, check_encoder
 from spacy_torch.architectures.hash_embed_cnn import build_hash_embed_cnn
 from spacy_torch.architectures.text_classifier import build_pooled_module
 from spacy_torch.bridge.building import ModuleBuilder
@@ -59,6 +59,8 @@ def build_ensemble_classifier(
             attrs=["NORM", "LOWER", "PREFIX", "SUFFIX", "SHAPE"],
             rows=[2000, 2000, 500, 1000, 500],
         )
+    name = "spacy-torch.TextCatEnsemble.v1"
+    check_encoder(encoder, name=name)
     rows = round_up_rows(ngram_rows)
     bag = partial(BagOfNgrams, rows=rows, scale=ngram_scale, normalize=True, dropout=ngram_dropout)
     network = partial(
@@ -71,7 +73,7 @@ def build_ensemble_classifier(
     return build_classifier(
         partial(build_ensemble_module, bag, network),
         EnsembleFeatures(HashedNgrams(rows, sizes=ngram_sizes, attr=ngram_attr), encoder.featurize),
-        name="spacy-torch.TextCatEnsemble.v1",
+        name=name,
         exclusive_classes=exclusive_classes,
         measure=encoder.measure,
         upstream=encoder.upstream,

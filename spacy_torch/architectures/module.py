@@ -22,13 +22,21 @@ def build_module(
 ) -> Model[list[Doc], Floats2d]:
     """A torch module of your own behind `textcat`, `torch_textcat` and their multilabel kin.
 
+    Both callables must be importable (a class, a module-level function, a partial of one,
+    an instance of a module-level class; no lambda) for `n_process` and pickle. Every
+    dropout rate inside the module follows `[training.dropout]`, unless its layer has the
+    attribute `pinned = True`.
+
     Args:
         module: the class, or a function or partial, that builds the module. Called once
             the labels are known, with the keyword `n_labels`. The module takes what
-            `features` made and returns logits, a float tensor of shape (batch, label). It
-            never sees a document without tokens: such a one has zero logits.
+            `features` made and returns logits, a float tensor of shape (batch, label): no
+            softmax, sigmoid, argmax or detach. It never sees a document without tokens:
+            such a one has zero logits.
         features: list of documents -> the module's one argument: an array, a tensor, or
             any tuple, list or dict of them; an `ArgsKwargs` for several arguments.
+            NumPy arrays of float64, its default, are cast to the type of the module's
+            parameters, unless one of these is float64; tensors stay what they are.
         exclusive_classes: exactly one label is true (`textcat`), or any number.
         runtime: device, precision and the reaction to NaN.
 

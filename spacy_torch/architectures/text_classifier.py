@@ -10,8 +10,8 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from spacy_torch.architectures.classifier import build_classifier
-from spacy_torch.architectures.encoder import Encoder
-from spacy_torch.bridge.building import ModuleBuilder, build_module
+from spacy_torch.architectures.encoder import Encoder, check_encoder
+from spacy_torch.bridge.building import ModuleBuilder, build_sized
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.pooling import Pooling
@@ -27,6 +27,8 @@ def build_text_classifier(
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """Encode the tokens, pool them, score the labels."""
+    name = "spacy-torch.TextCat.v1"
+    check_encoder(encoder, name=name)
     return build_classifier(
         partial(
             build_pooled_module,
@@ -36,7 +38,7 @@ def build_text_classifier(
             dropout=dropout,
         ),
         encoder.featurize,
-        name="spacy-torch.TextCat.v1",
+        name=name,
         exclusive_classes=exclusive_classes,
         measure=encoder.measure,
         upstream=encoder.upstream,
@@ -55,7 +57,7 @@ def build_pooled_module(
 ) -> TextClassifier:
     """The torch module of `build_text_classifier`."""
     return TextClassifier(
-        build_module(build_encoder, sizes),
+        build_sized(build_encoder, sizes),
         width=width,
         n_labels=n_labels,
         pooling=pooling,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ints1d
 
-from spacy_torch.architectures.encoder import Encoder
+from spacy_torch.architectures.encoder import Encoder, check_encoded, check_encoder
 from spacy_torch.bridge.arrays import to_arrays
 from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
@@ -19,12 +20,15 @@ def build_tok2vec(
     encoder: Encoder, *, runtime: Runtime | None = None
 ) -> Model[list[Doc], list[Floats2d]]:
     """One vector per token, for `tok2vec` and its listeners or inside any stock model."""
+    name = "spacy-torch.Tok2Vec.v1"
+    check_encoder(encoder, name=name)
     measure = encoder.measure
     return wrap_module(
         encoder.build,
-        name="spacy-torch.Tok2Vec.v1",
+        name=name,
         featurize=encoder.featurize,
         collect=_collect_vectors,
+        check=partial(check_encoded, name=name, width=encoder.width),
         measure=_MeasureDocs(measure) if measure is not None else None,
         upstream=encoder.upstream,
         runtime=runtime,
@@ -47,6 +51,8 @@ def _collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[F
     values = to_arrays(outputs.values, ops)
 
     def spread(d_vectors: list[Floats2d]) -> Ragged:
-        return Ragged(ops.flatten(d_vectors), None)  # type: ignore[arg-type]
+        # Thinc makes an array without columns of documents without tokens.
+        d_values = ops.flatten(d_vectors) if len(values) else values
+        return Ragged(d_values, None)  # type: ignore[arg-type]
 
     return ops.unflatten(values, cast("Ints1d", lengths)), spread

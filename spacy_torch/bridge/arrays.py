@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy
@@ -18,11 +19,17 @@ from spacy_torch.bridge.tree import map_leaves
 HALF_PRECISION = (torch.bfloat16, torch.float16)
 
 
-def to_tensors(tree: Any, device: torch.device) -> Any:
+def to_tensors(
+    tree: Any, device: torch.device, *, find_float_type: Callable[[], torch.dtype] | None = None
+) -> Any:
     """The same structure with every array and tensor as a tensor on `device`.
 
     A NumPy array already on the right device is shared, not copied. What is neither
     array nor tensor (numbers, strings, None) passes through.
+
+    Args:
+        find_float_type: gives the type that NumPy arrays of float64, its default, are
+            cast to. A tensor of float64 was made on purpose and stays.
     """
 
     def convert(leaf: Any) -> Any:
@@ -32,7 +39,10 @@ def to_tensors(tree: Any, device: torch.device) -> Any:
             # Torch warns of read-only memory and has no negative strides.
             array = cast("NDArray[Any]", leaf)
             shareable = array.flags.writeable and all(step >= 0 for step in array.strides)
-            return torch.as_tensor(array if shareable else numpy.array(array)).to(device)
+            tensor = torch.as_tensor(array if shareable else numpy.array(array))
+            if find_float_type is not None and tensor.dtype == torch.float64:
+                tensor = tensor.to(find_float_type())
+            return tensor.to(device)
         if is_cupy_array(leaf):
             return xp2torch(leaf, device=device)
         return leaf

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 ModuleBuilder = Callable[..., nn.Module]
 
 
-def build_module(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
+def build_sized(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
     """Call the builder with those of the sizes that its signature takes.
 
     Args:
@@ -32,6 +32,18 @@ def build_module(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
     return module.eval()
 
 
+def check_builder(build: object, *, name: str) -> None:
+    """Raise a `TypeError` if something cannot build a module later, such as a module itself."""
+    expected = f"{name}: expected a builder of the torch module, a class, function or partial"
+    if isinstance(build, nn.Module):
+        raise TypeError(
+            f"{expected} that is called once the sizes are known, but it is a "
+            f"{type(build).__name__} already: pass the class itself or a function that builds it"
+        )
+    if not callable(build):
+        raise TypeError(f"{expected} that returns an nn.Module, got {build!r:.100}")
+
+
 def takes(build: ModuleBuilder, argument: str) -> bool:
     """Whether the builder can be called with this keyword and has it not bound already."""
     try:
@@ -43,6 +55,14 @@ def takes(build: ModuleBuilder, argument: str) -> bool:
     return argument in parameters or any(
         parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
     )
+
+
+def describe_arguments(build: ModuleBuilder) -> str:
+    """The builder and what it takes, as its `def` line shows it."""
+    try:
+        return f"{_describe(build)}{inspect.signature(build)}"
+    except (TypeError, ValueError):
+        return f"{_describe(build)}(...)"
 
 
 def named_tensors(module: nn.Module) -> dict[str, Tensor]:

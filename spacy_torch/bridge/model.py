@@ -11,7 +11,7 @@ from thinc.types import ArgsKwargs, Ints1d, Padded, Ragged
 from torch import Tensor
 
 from spacy_torch.bridge.arrays import as_call, call_from_thinc, to_arrays, to_tensors
-from spacy_torch.bridge.building import ModuleBuilder
+from spacy_torch.bridge.building import ModuleBuilder, check_builder
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.shim import Backprop, TorchShim
 from spacy_torch.bridge.tree import map_leaves
@@ -44,8 +44,10 @@ def wrap_module(
         build: builds the module from keyword sizes.
         name: the model's name, used in errors.
         featurize: input -> the batch for the module: one argument (any nest of arrays
-            and tensors), or an `ArgsKwargs`. With `upstream`, it is called with the
-            input and the upstream output as `(values, lengths)` tensors. Without it,
+            and tensors), or an `ArgsKwargs`. NumPy arrays of float64 are cast to the
+            type of the module's parameters, unless one of these is float64. With
+            `upstream`, it is called with the input and the upstream output as
+            `(values, lengths)` tensors. Without a `featurize`,
             Thinc arrays are passed on as `arrays.call_from_thinc` says, and float
             arrays receive gradients.
         collect: `(input, outputs, ops) -> (model output, callback)`; the callback turns
@@ -60,7 +62,11 @@ def wrap_module(
         width: the model's output width, if it is known before the data.
         skip_empty: spare the module documents without tokens; their output is a row of
             zeros, as wide as the size of this name.
+
+    Raises:
+        TypeError: `build` is a module already, or nothing that can build one.
     """
+    check_builder(build, name=name)
     shim = TorchShim(build, name=name, runtime=runtime)
     return Model(
         name,
@@ -121,7 +127,7 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
     if upstream is not None:
         outputs, backprop = _run_behind(upstream, model, X, is_train)
     elif model.attrs["featurize"] is not None:
-        batch = to_tensors(model.attrs["featurize"](X), shim.device)
+        batch = shim.take_batch(model.attrs["featurize"](X))
         outputs, backprop = shim(as_call(batch), is_train)
     else:
         call = to_tensors(call_from_thinc(X), shim.device)
@@ -130,6 +136,8 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
         )
     if model.attrs["check"] is not None:
         model.attrs["check"](X, outputs, shim.sizes)
+    if is_train:
+        shim.check_gradient(outputs)
     return outputs, backprop
 
 
@@ -163,7 +171,7 @@ def _run_behind(
     # the module, whose gradient the shim takes away.
     vectors_of_batch = (values.view_as(values), torch.tensor(lengths, device=shim.device))
     batch = model.attrs["featurize"](X, vectors_of_batch)
-    outputs, backprop_module = shim(as_call(to_tensors(batch, shim.device)), is_train)
+    outputs, backprop_module = shim(as_call(shim.take_batch(batch)), is_train)
 
     def backprop(d_outputs: Any) -> Any:
         backprop_module(d_outputs)

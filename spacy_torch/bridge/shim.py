@@ -16,24 +16,25 @@ from thinc.api import Shim
 from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 
+from spacy_torch.bridge.arrays import to_tensors
 from spacy_torch.bridge.averages import averaged_parameters
 from spacy_torch.bridge.building import (
     ModuleBuilder,
-    build_module,
+    build_sized,
     copy_learned,
     copy_shared,
     named_parameters,
     named_tensors,
 )
 from spacy_torch.bridge.dropout import set_dropout_rate
-from spacy_torch.bridge.errors import NonFiniteError
+from spacy_torch.bridge.errors import ModuleOutputError, NonFiniteError
 from spacy_torch.bridge.forks import guard_forks
 from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.mode import ModeSwitch
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.step import step
-from spacy_torch.bridge.tree import map_leaves, pair_leaves
+from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
 from spacy_torch.bridge.weights import load_weights, read_header, save_weights, weights_to_chunks
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class TorchShim(Shim):
     mode only during the forward and the backward pass of an update.
 
     Args:
-        build: builds the module from keyword sizes (see `building.build_module`). Must
+        build: builds the module from keyword sizes (see `building.build_sized`). Must
             be picklable (a class, a module-level function, a partial of one) for
             `spawn` and pickle.
         name: the architecture's; stored with the weights.
@@ -127,7 +128,7 @@ class TorchShim(Shim):
 
     def initialize(self, sizes: Mapping[str, int]) -> None:
         """Build the module afresh, as Thinc's layers forget what they knew as well."""
-        module = build_module(self.build, sizes).to(self.device)
+        module = build_sized(self.build, sizes).to(self.device)
         self._model, self.sizes = module, dict(sizes)
 
     def resize(self, sizes: Mapping[str, int]) -> None:
@@ -177,6 +178,28 @@ class TorchShim(Shim):
             return self._backward(fwd_args, outputs, d_outputs)
 
         return outputs, backprop
+
+    def take_batch(self, batch: Any) -> Any:
+        """What a featurizer gave, as tensors on the module's device and of its precision."""
+        return to_tensors(batch, self.device, find_float_type=self._find_float_type)
+
+    def check_gradient(self, outputs: Any) -> None:
+        """Look whether an update would reach the module.
+
+        Raises:
+            ModuleOutputError: the module has something to learn, but the outputs of an
+                update do not depend on it.
+        """
+        tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor) and leaf.numel()]
+        if any(tensor.requires_grad for tensor in tensors) or not torch.is_grad_enabled():
+            return
+        if tensors and any(parameter.requires_grad for parameter in self.module.parameters()):
+            raise ModuleOutputError(
+                f"{self.owner or self.name}: the module {type(self.module).__name__} has "
+                "parameters to train, but what it returned carries no gradient to them: in "
+                "forward(), avoid detach(), .data, .numpy(), torch.no_grad() and one-hot vectors "
+                "made by argmax"
+            )
 
     def finish_update(self, optimizer: Any) -> None:
         """Step the parameters that have a gradient, unless a gradient is not finite.
@@ -339,6 +362,13 @@ class TorchShim(Shim):
         self.is_apart = False
         return self
 
+    def _find_float_type(self) -> torch.dtype:
+        types = {parameter.dtype for parameter in self.module.parameters()}
+        floats = [dtype for dtype in types if dtype.is_floating_point]
+        if torch.float64 in floats:
+            return torch.float64
+        return floats[0] if len(floats) == 1 else torch.get_default_dtype()
+
     def _pack(self) -> Any:
         if self._model is None:
             return b""
@@ -351,7 +381,7 @@ class TorchShim(Shim):
         header = read_header(source)
         module = self._model
         if module is None or self.sizes != header.sizes:
-            module = build_module(self.build, header.sizes).to(self.device)
+            module = build_sized(self.build, header.sizes).to(self.device)
         load_weights(source, named_tensors(module))
         self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
 

@@ -22,6 +22,9 @@ _MIX_PIECES = 3
 class TokenBatch(NamedTuple):
     """The tokens of a batch, everything that depends on the word alone once per type.
 
+    A type is a distinct word: `rows`, `keys` and `vectors` have a row per type, not per
+    token. What is computed from them becomes a row per token by `values[batch.inverse]`.
+
     Attributes:
         rows: for each type and attribute, the rows it hashes to; the attributes' tables
             are counted through as one.
@@ -76,7 +79,7 @@ class MultiHashEmbed(nn.Module):
         self.mix = MaxoutNorm(width * n_vectors, width=width, pieces=_MIX_PIECES, dropout=dropout)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "type width"]:
-        """Embed every type."""
+        """Embed every type; `embed(batch)[batch.inverse]` gives one row per token."""
         rows = batch.rows.flatten(0, 1)  # type*attr, 4
         embedded = sum_rows(self.table, rows)
         embedded = embedded.view(-1, len(self.rows) * embedded.shape[1])

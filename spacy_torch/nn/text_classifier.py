@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spacy_torch.nn.encoder_output import check_tokens
 from spacy_torch.nn.pooling import Pooling, build_pooling
 
 
@@ -37,6 +38,7 @@ class TextClassifier(nn.Module):
         if not pooling:
             raise ValueError("pooling must name at least one way to pool, got none")
         self.encoder = encoder
+        self.width = width
         self.pooling = nn.ModuleList(build_pooling(kind, width) for kind in pooling)
         self.dropout = dropout if dropout is not None else nn.Identity()
         self.output = nn.Linear(width * len(pooling), n_labels)
@@ -44,8 +46,13 @@ class TextClassifier(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, batch: Any) -> Tensor:
-        """Score a batch; returns logits of shape (batch, label)."""
+        """Score a batch; returns logits of shape (batch, label).
+
+        Raises:
+            TypeError, ValueError: the encoder returned something else than such vectors.
+        """
         tokens = self.encoder(batch)
+        check_tokens(tokens, name=type(self).__name__, width=self.width)
         pooled = torch.cat([pool(tokens) for pool in self.pooling], dim=1)
         return self.output(self.dropout(pooled))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_torch.bridge.building import build_module, copy_learned, takes
+from spacy_torch.bridge.building import build_sized, copy_learned, takes
 
 
 def build_linear(n_labels: int, width: int = 3) -> nn.Module:
@@ -18,25 +18,25 @@ def build_anything(**sizes: int) -> nn.Module:
 
 
 def test_builder_gets_only_the_sizes_it_takes():
-    module = build_module(build_linear, {"n_labels": 2, "vector_width": 300})
+    module = build_sized(build_linear, {"n_labels": 2, "vector_width": 300})
     assert module.weight.shape == (2, 3)
-    assert build_module(build_anything, {"a": 2, "b": 3}).weight.shape == (5, 1)
+    assert build_sized(build_anything, {"a": 2, "b": 3}).weight.shape == (5, 1)
 
 
 def test_module_is_built_in_evaluation_mode():
-    assert not build_module(build_linear, {"n_labels": 2}).training
+    assert not build_sized(build_linear, {"n_labels": 2}).training
 
 
 def test_bound_size_is_not_asked_for_again():
     assert not takes(partial(build_linear, n_labels=5), "n_labels")
     assert not takes(partial(build_linear, 5), "n_labels")
     assert takes(partial(build_linear, width=5), "n_labels")
-    module = build_module(partial(build_linear, n_labels=5), {"n_labels": 2})
+    module = build_sized(partial(build_linear, n_labels=5), {"n_labels": 2})
     assert module.weight.shape == (5, 3)
 
 
 def test_class_counts_as_a_builder():
-    module = build_module(nn.Linear, {"in_features": 2, "out_features": 3, "n_labels": 4})
+    module = build_sized(nn.Linear, {"in_features": 2, "out_features": 3, "n_labels": 4})
     assert module.weight.shape == (3, 2)
 
 
@@ -47,7 +47,7 @@ def test_builder_that_returns_no_module_is_named(returned, kind):
 
     message = f"builder .*build_wrongly returned '{kind}', expected a torch.nn.Module: return the"
     with pytest.raises(TypeError, match=message):
-        build_module(build_wrongly, {})
+        build_sized(build_wrongly, {})
 
 
 @pytest.mark.parametrize("n_labels", [2, 3, 5])
