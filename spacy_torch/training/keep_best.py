@@ -1,63 +1,105 @@
-"""Keeping the best pipeline of the last run when a new run starts."""
+"""Keeping the best pipelines of earlier runs when a new run starts."""
 
+import filecmp
+import os
 import shutil
 from collections.abc import Callable
+from itertools import count, takewhile
 from pathlib import Path
 
 from spacy.language import Language
 from spacy.training.loop import DIR_MODEL_BEST
 from spacy.util import logger
 
+N_KEPT = 3
+
 
 class KeepBest:
-    """Moves ``model-best`` aside before a new run can delete it."""
+    """Copies ``model-best`` before a new run can delete it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __call__(self, nlp: Language) -> Language:
         """Do it, and hand the pipeline on unchanged."""
-        move_best_aside(self.path)
+        keep_best(self.path)
         return nlp
 
 
 def build_keep_best(path: str | Path) -> Callable[[Language], Language]:
-    """Moves an earlier run's ``model-best`` to ``model-best.previous``.
+    """Copies an earlier run's ``model-best`` to ``model-best.1``, and keeps three such copies.
 
-    For ``[initialize.before_init]``, with the output directory of the run as ``path``: ``spacy
-    train`` deletes ``model-best`` when it starts, long before the new one is any good.
+    For ``[initialize.before_init]``: ``spacy train`` deletes ``model-best`` when it starts, long
+    before the new one is any good. ``path`` must be the directory given as ``--output``, which
+    spaCy tells no callback; in any other there is nothing to keep.
     """
     return KeepBest(Path(path))  # a config hands over a string
 
 
-def move_best_aside(path: Path) -> Path | None:
-    """Rename ``model-best`` in a directory and return where it is now; None where there is none.
+def keep_best(path: Path) -> Path | None:
+    """Copy ``model-best`` in a directory and return the copy; None where there is none.
 
-    The one kept before is dropped last, so at no moment is there none.
+    ``model-best`` stays, since commands that never delete it initialize a pipeline as well. The
+    copies are ``model-best.1``, the newest, to ``model-best.3``. They are hard links where the
+    file system has them and cost no space then. Nothing is copied that is kept already.
 
     Raises:
-        OSError: It cannot be renamed; stops the run that would delete it.
+        OSError: It cannot be copied; stops the run that would delete it.
     """
     best = path / DIR_MODEL_BEST
-    if not best.exists():
+    if not best.is_dir():
         return None
-    previous = path / f"{DIR_MODEL_BEST}.previous"
-    older = path / f"{DIR_MODEL_BEST}.older"
-    if previous.exists():
-        if older.exists():  # left by a run that was killed between the renames below
-            shutil.rmtree(older)
-        previous.rename(older)
+    newest = _numbered(best, 1)
+    if newest.exists() and _are_same(best, newest):
+        logger.info("The best pipeline of the last run is kept already: %s is %s", best, newest)
+        return newest
+    copied = best.with_name(f"{DIR_MODEL_BEST}.unfinished")
     try:
-        best.rename(previous)
+        if copied.exists():  # left by a run that was killed here
+            shutil.rmtree(copied)
+        shutil.copytree(best, copied, copy_function=_link_or_copy)
+        _put_first(copied, best)
     except OSError as error:
-        if older.exists():
-            older.rename(previous)
         raise OSError(
-            f"{best} holds the best pipeline of an earlier run and cannot be renamed to "
-            f"{previous} ({error}); training would delete it. Close what is using it, or train "
-            f"into another directory"
+            f"{best} holds the best pipeline of an earlier run and cannot be copied to {newest} "
+            f"({error}); training would delete it. Make room there, or train into another "
+            "directory"
         ) from error
-    if older.exists():
-        shutil.rmtree(older)
-    logger.warning("Kept the best pipeline of the last run: %s is now %s", best, previous)
-    return previous
+    logger.info("Kept the best pipeline of the last run: %s is now also %s", best, newest)
+    return newest
+
+
+def _put_first(copied: Path, best: Path) -> None:
+    """Make the copy number 1 and move the others up; the oldest goes when it is in place."""
+    free = next(number for number in count(1) if not _numbered(best, number).exists())
+    for number in range(free, 1, -1):
+        _numbered(best, number - 1).rename(_numbered(best, number))
+    copied.rename(_numbered(best, 1))
+    surplus = (_numbered(best, number) for number in count(N_KEPT + 1))
+    for old in takewhile(Path.exists, surplus):
+        shutil.rmtree(old)
+
+
+def _numbered(best: Path, number: int) -> Path:
+    return best.with_name(f"{best.name}.{number}")
+
+
+def _are_same(left: Path, right: Path) -> bool:
+    files = _files(left)
+    return files == _files(right) and all(
+        (left / file).samefile(right / file)
+        or filecmp.cmp(left / file, right / file, shallow=False)
+        for file in files
+    )
+
+
+def _files(path: Path) -> set[Path]:
+    return {file.relative_to(path) for file in path.rglob("*") if file.is_file()}
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # not on every file system
+        return shutil.copy2(source, target)
+    return target

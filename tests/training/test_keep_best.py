@@ -1,12 +1,16 @@
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import spacy
+from spacy.cli import app
 from spacy.cli.train import train
+from typer.testing import CliRunner
 
-from spacy_torch.training.keep_best import move_best_aside
+from spacy_torch.training.keep_best import keep_best
 from spacy_torch.training.labelled_text import LabelledText, write_labelled_text
 
 
@@ -36,23 +40,22 @@ def config(tmp_path, output):
 
 
 def make_best(path: Path, content: str) -> None:
-    path.mkdir(parents=True)
-    (path / "weights").write_text(content)
+    (path / "ner").mkdir(parents=True)
+    (path / "meta.json").write_text("{}")
+    (path / "ner" / "weights").write_text(content)
 
 
 def content(path: Path) -> str:
-    return (path / "weights").read_text()
+    return (path / "ner" / "weights").read_text()
 
 
-@pytest.mark.slow
-def test_best_pipeline_survives_a_second_run_that_is_killed_at_its_start(config, output):
-    train(config, output)
-    text = "a b"
-    expected = spacy.load(output / "model-best")(text).cats
-    # Killed by force as soon as spaCy has cleaned the directory, before the first step.
-    killed = """
+def killed_run(config: Path, output: Path) -> None:
+    """Train, and be killed by force as soon as spaCy has cleaned the directory."""
+    code = """
 import os, sys
+from spacy.cli import app
 from spacy.cli.train import train
+from typer.testing import CliRunner
 from spacy.training import loop
 clean = loop.clean_output_dir
 def clean_and_die(path):
@@ -61,48 +64,134 @@ def clean_and_die(path):
 loop.clean_output_dir = clean_and_die
 train(*sys.argv[1:])
 """
-    command = [sys.executable, "-c", killed, str(config), str(output)]
+    command = [sys.executable, "-c", code, str(config), str(output)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 9
-    assert not (output / "model-best").exists()  # what spaCy did
-    assert spacy.load(output / "model-best.previous")(text).cats == expected
+
+
+@pytest.mark.slow
+def test_best_pipeline_survives_a_second_run_that_is_killed_at_its_start(config, output):
     train(config, output)
-    assert spacy.load(output / "model-best.previous")(text).cats == expected
+    text = "a b"
+    expected = spacy.load(output / "model-best")(text).cats
+    killed_run(config, output)
+    assert not (output / "model-best").exists()  # what spaCy did
+    assert spacy.load(output / "model-best.1")(text).cats == expected
+    train(config, output)
+    assert spacy.load(output / "model-best.1")(text).cats == expected
+
+
+@pytest.mark.slow
+def test_commands_that_only_initialize_leave_the_best_pipeline_where_it_is(config, output):
+    make_best(output / "model-best", "good")
+    arguments = ["init", "labels", str(config), str(output.parent / "labels")]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert content(output / "model-best") == "good"
+
+
+def test_good_pipeline_survives_three_runs_killed_after_their_first_evaluation(tmp_path):
+    make_best(tmp_path / "model-best", "good")
+    for run in range(3):
+        keep_best(tmp_path)
+        shutil.rmtree(tmp_path / "model-best")  # as spaCy does
+        make_best(tmp_path / "model-best", f"worse {run}")
+    kept = {path.name: content(path) for path in tmp_path.iterdir()}
+    assert kept == {
+        "model-best": "worse 2",
+        "model-best.1": "worse 1",
+        "model-best.2": "worse 0",
+        "model-best.3": "good",
+    }
+
+
+def test_good_pipeline_survives_any_number_of_runs_killed_at_their_start(tmp_path):
+    make_best(tmp_path / "model-best", "good")
+    for _ in range(5):
+        keep_best(tmp_path)
+        shutil.rmtree(tmp_path / "model-best", ignore_errors=True)
+    assert {path.name: content(path) for path in tmp_path.iterdir()} == {"model-best.1": "good"}
 
 
 def test_first_run_has_nothing_to_keep(tmp_path):
-    assert move_best_aside(tmp_path / "not there") is None
-    assert move_best_aside(tmp_path) is None
+    assert keep_best(tmp_path / "not there") is None
+    assert keep_best(tmp_path) is None
 
 
-def test_newer_best_replaces_the_one_kept_before(tmp_path, caplog):
-    make_best(tmp_path / "model-best.previous", "old")
+@pytest.mark.parametrize("links", [True, False])
+def test_best_is_copied_once_and_told(tmp_path, monkeypatch, caplog, links):
+    def refuse(source, target):
+        raise PermissionError("no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    caplog.set_level("INFO")
+    make_best(tmp_path / "model-best", "good")
+    for _ in range(2):
+        assert keep_best(tmp_path) == tmp_path / "model-best.1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model-best", "model-best.1"]
+    weights = tmp_path / "model-best" / "ner" / "weights"
+    assert weights.samefile(tmp_path / "model-best.1" / "ner" / "weights") is links
+    first, second = caplog.messages
+    assert first.startswith("Kept the best pipeline of the last run: ")
+    assert second.startswith("The best pipeline of the last run is kept already: ")
+
+
+def test_best_that_differs_in_one_file_is_kept_as_well(tmp_path):
     make_best(tmp_path / "model-best", "new")
-    assert move_best_aside(tmp_path) == tmp_path / "model-best.previous"
-    assert [path.name for path in tmp_path.iterdir()] == ["model-best.previous"]
-    assert content(tmp_path / "model-best.previous") == "new"
-    assert "Kept the best pipeline of the last run" in caplog.text
+    make_best(tmp_path / "model-best.1", "old")
+    keep_best(tmp_path)
+    assert content(tmp_path / "model-best.1") == "new"
+    assert content(tmp_path / "model-best.2") == "old"
 
 
-def test_remains_of_a_killed_run_are_cleaned_up(tmp_path):
-    make_best(tmp_path / "model-best.older", "oldest")
-    make_best(tmp_path / "model-best.previous", "old")
+def test_fourth_copy_is_dropped_only_when_the_new_one_is_in_place(tmp_path, monkeypatch):
     make_best(tmp_path / "model-best", "new")
-    move_best_aside(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["model-best.previous"]
+    for number in range(1, 4):
+        make_best(tmp_path / f"model-best.{number}", str(number))
+    dropped, rename = [], Path.rename
+
+    def drop(path):
+        assert content(tmp_path / "model-best.1") == "new"
+        dropped.append(content(path))
+        rename(path, tmp_path / "dropped")
+
+    monkeypatch.setattr(shutil, "rmtree", drop)
+    keep_best(tmp_path)
+    assert dropped == ["3"]
 
 
-def test_best_that_cannot_be_renamed_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
-    make_best(tmp_path / "model-best.previous", "old")
+@pytest.mark.parametrize("n_renames", range(4))
+def test_run_killed_while_it_keeps_the_best_loses_nothing(tmp_path, monkeypatch, n_renames):
     make_best(tmp_path / "model-best", "new")
+    for number in range(1, 4):
+        make_best(tmp_path / f"model-best.{number}", str(number))
     rename = Path.rename
+    left = iter(range(n_renames))
 
-    def refuse(path, target):
-        if path.name == "model-best":
-            raise PermissionError("in use")
+    def rename_or_die(path, target):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
         return rename(path, target)
 
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OSError, match="cannot be renamed to .*in use.*training would delete it"):
-        move_best_aside(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            keep_best(tmp_path)
+    assert {"new", "1", "2", "3"} <= {content(path) for path in tmp_path.iterdir()}
+    keep_best(tmp_path)
+    kept = {path.name: content(path) for path in tmp_path.iterdir()}
+    expected = {"model-best": "new", "model-best.1": "new"}
+    assert kept == expected | {"model-best.2": "1", "model-best.3": "2"}
+
+
+def test_best_that_cannot_be_copied_stops_the_run_and_loses_nothing(tmp_path, monkeypatch):
+    make_best(tmp_path / "model-best", "new")
+    make_best(tmp_path / "model-best.1", "old")
+
+    def refuse(path, target, copy_function):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(shutil, "copytree", refuse)
+    with pytest.raises(OSError, match="cannot be copied to .*in use.*training would delete it"):
+        keep_best(tmp_path)
     assert content(tmp_path / "model-best") == "new"
-    assert content(tmp_path / "model-best.previous") == "old"
+    assert content(tmp_path / "model-best.1") == "old"
