@@ -190,10 +190,12 @@ class TorchShim(Shim):
             ModuleOutputError: the module has something to learn, but the outputs of an
                 update do not depend on it.
         """
-        tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor) and leaf.numel()]
+        tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor)]
         if any(tensor.requires_grad for tensor in tensors) or not torch.is_grad_enabled():
             return
-        if tensors and any(parameter.requires_grad for parameter in self.module.parameters()):
+        # What a module gives for documents without tokens may hold no numbers at all.
+        has_numbers = any(tensor.is_floating_point() and tensor.numel() for tensor in tensors)
+        if has_numbers and any(parameter.requires_grad for parameter in self.module.parameters()):
             raise ModuleOutputError(
                 f"{self.owner or self.name}: the module {type(self.module).__name__} has "
                 "parameters to train, but what it returned carries no gradient to them: in "
