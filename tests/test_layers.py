@@ -26,7 +26,15 @@ OURS = {
     "nn": {"nn"},
     "bridge": {"bridge"},
     "registry": set(),
-    "package": {"registry"},  # the file spacy_torch/__init__.py
+    # The file spacy_torch/__init__.py: the names for those who bring a module of their own.
+    "package": {
+        "registry",
+        "*.build_module",
+        "*.wrap_module",
+        "*.Encoder",
+        "*.Ragged",
+        "*.Runtime",
+    },
     "features": {"features", "nn.ragged", "nn.*Batch"},
     "architectures": {"architectures", "features", "bridge", "nn", "registry"},
     "components": {"components", "features", "bridge", "nn.losses", "nn.structured", "registry"},
