@@ -18,7 +18,7 @@ from spacy_torch.nn.losses import (
 
 @runtime_checkable
 class Loss(Protocol):
-    """A loss of logits and targets; see `nn.losses` for the shapes.
+    """A loss of logits and targets: any object with these two methods.
 
     `exclusive` tells whether exactly one label is true, so that one loss may serve both
     kinds of classifier. `serves` tells which kinds it can.
@@ -27,7 +27,17 @@ class Loss(Protocol):
     def __call__(
         self, logits: Tensor, targets: Tensor, weights: Tensor | None, *, exclusive: bool
     ) -> Tensor:
-        """The loss summed over the batch."""
+        """The loss summed over the batch, one number that depends on the logits.
+
+        Args:
+            logits: float32, shape (batch, label); not yet probabilities.
+            targets: float32 of the same shape: 1 is true, 0 is false, NaN is not known.
+                A cell that is not known must train nothing: leave it out before the sum
+                (`cells[~targets.isnan()].sum()`), as NaN times 0 is still NaN. A batch
+                may know nothing at all; the sum over no cells is right for it.
+            weights: one factor per label, shape (label,), if `class_weights` are set.
+            exclusive: exactly one label of a row is true.
+        """
         ...
 
     def serves(self, *, exclusive: bool) -> bool:

@@ -17,7 +17,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from spacy_torch.bridge.model import get_shim
@@ -181,6 +181,11 @@ class TextCategorizer(TorchPipe):
     def support_missing_values(self) -> bool:
         """Unknown labels are masked."""
         return True
+
+    @property
+    @override
+    def loss_name(self) -> str:
+        return repr(self.loss)
 
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
@@ -377,6 +382,8 @@ def _find_labels(examples: Iterable[Example]) -> list[str]:
 
 
 def _check_parts(name: str, model: Model[Any, Any], loss: Loss, exclusive: bool) -> None:
+    _check_model(name, model)
+    _check_loss(name, loss)
     kind = "exclusive labels" if exclusive else "labels that do not exclude each other"
     if not model.has_ref("logits"):
         raise ValueError(
@@ -394,6 +401,39 @@ def _check_parts(name: str, model: Model[Any, Any], loss: Loss, exclusive: bool)
             f"{name!r} has {kind}, which the loss {loss!r} does not serve: use "
             + ("spacy-torch.CrossEntropy.v1" if exclusive else "spacy-torch.BinaryCrossEntropy.v1")
             + " or spacy-torch.Focal.v1"
+        )
+
+
+def _check_model(name: str, model: object) -> None:
+    if isinstance(model, Model):
+        return
+    what = f"a {type(model).__name__}"
+    step = "return build_module(MyModule, features) from your function"
+    if isinstance(model, nn.Module):
+        what += " (a torch module)"
+        step = f"return build_module({type(model).__name__}, features) from your function"
+    elif isinstance(model, type):
+        what = f"the class {model.__name__}"
+        step = f"return build_module({model.__name__}, features) from your function"
+    elif model is None:
+        what = "None"
+        step = "end your function with `return build_module(MyModule, features)`"
+    elif hasattr(model, "featurize"):  # an Encoder, which this layer does not import
+        what = f"an {type(model).__name__}"
+        step = (
+            "an encoder belongs in the [model.encoder] block of an architecture such as "
+            "spacy-torch.TextCat.v1, registered under @torch_encoders"
+        )
+    raise TypeError(f"{name!r}: the model must be a Thinc Model, got {what}: {step}")
+
+
+def _check_loss(name: str, loss: object) -> None:
+    if isinstance(loss, type) or not isinstance(loss, Loss):
+        what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+        raise TypeError(
+            f"{name!r}: the loss must be an object with the two methods __call__(logits, targets, "
+            f"weights, *, exclusive) and serves(*, exclusive), got {what}: return an instance of "
+            "such a class from the function registered under @torch_losses"
         )
 
 

@@ -59,6 +59,11 @@ class TorchPipe(TrainablePipe):
         """The loss of a batch, a scalar summed over it, as a function of the logits."""
         raise NotImplementedError(f"{type(self).__name__} must implement compute_loss")
 
+    @property
+    def loss_name(self) -> str:
+        """What an error calls the loss."""
+        return f"{type(self).__name__}.compute_loss"
+
     # Labels -----------------------------------------------------------------------------
 
     @property
@@ -167,29 +172,51 @@ class TorchPipe(TrainablePipe):
         set_dropout_rate(self.model, drop)
         outputs, backprop = run_tensors(self.logits_model, docs, is_train=True)
         logits = outputs.detach().float().requires_grad_()
-        loss = loss_of(logits)
+        loss = self._check_loss(loss_of(logits))
         value = float(loss.detach())
         if not torch.isfinite(loss.detach()):
             shim = get_shim(self.logits_model)
             shim.owner = self.name
             shim.refuse_step("the loss")
             return losses
-        if loss.requires_grad:
-            loss.backward()
-            backprop(logits.grad)
+        loss.backward()
+        self._check_loss(loss, is_connected=logits.grad is not None)
+        backprop(logits.grad)
         if sgd is not None and sgd is not False:
             self.finish_update(sgd)
         losses[self.name] += value
         return losses
+
+    def _check_loss(self, loss: object, *, is_connected: bool | None = None) -> Tensor:
+        """The loss of a batch, if it is one that can be learned from."""
+        if not isinstance(loss, Tensor):
+            what = "None" if loss is None else f"a {type(loss).__name__}"
+        elif loss.ndim:
+            what = f"a tensor of shape {tuple(loss.shape)}"
+        elif not (loss.requires_grad if is_connected is None else is_connected):
+            what = "a number that does not depend on them"
+        else:
+            return loss
+        raise TypeError(
+            f"{self.name!r}: the loss {self.loss_name} must give one number that depends on the "
+            f"logits, but it gave {what}: sum over the batch with .sum(), and avoid .item(), "
+            "detach(), argmax and NumPy on the way"
+        )
 
     def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         """Look at what `get_examples` gives, at the first example only.
 
         spaCy's own check reads all of them, which for a corpus is a pass over the disk.
         """
-        if not callable(get_examples) or next(iter(get_examples()), None) is None:
-            validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        validate_examples(islice(get_examples(), 1), f"{type(self).__name__}.initialize")
+        caller = f"{self.name!r}, {type(self).__name__}.initialize"
+        if not callable(get_examples):
+            validate_get_examples(get_examples, caller)
+        if next(iter(get_examples()), None) is None:
+            raise ValueError(
+                f"{self.name!r}: initialize() got no examples: look whether the training corpus "
+                "is empty, and whether get_examples gives them again each time it is called"
+            )
+        validate_examples(islice(get_examples(), 1), caller)
 
     # Saving and loading ----------------------------------------------------------------
 
@@ -287,15 +314,15 @@ class TorchPipe(TrainablePipe):
     def _read_weights(self, shim: TorchShim, file: Path, cfg: dict[str, Any]) -> None:
         try:
             if shim is get_shim(self.logits_model):
-                _check_labels(read_header(file).info, cfg)  # before any weight is replaced
+                _check_stored_labels(file, cfg)  # before any weight is replaced
             shim.from_disk(file)
         except FileNotFoundError as error:
             raise WeightsError(
                 f"Component {self.name!r}: the weights file {file} is missing; copy it from "
                 "where the pipeline was saved, it belongs beside the file 'model'"
             ) from error
-        except WeightsError as error:
-            raise WeightsError(f"Component {self.name!r}, file {file}: {error}") from error
+        except WeightsError as error:  # which names the file
+            raise WeightsError(f"Component {self.name!r}, {error}") from error
 
     def _note_labels(self) -> None:
         get_shim(self.logits_model).info["labels"] = self.label_data
@@ -315,8 +342,16 @@ def _check_labels(info: Mapping[str, Any], cfg: dict[str, Any]) -> None:
     if stored is not None and stored != cfg["labels"]:
         raise WeightsError(
             f"the weights were saved with the labels {stored}, but the cfg beside them has "
-            f"{cfg['labels']}: the two come from different pipelines"
+            f"{cfg['labels']}: the two come from different pipelines, copy both from the same one"
         )
+
+
+def _check_stored_labels(file: Path, cfg: dict[str, Any]) -> None:
+    info = read_header(file).info
+    try:
+        _check_labels(info, cfg)
+    except WeightsError as error:
+        raise error.within(f"file {file}") from error
 
 
 def _read_cfg(name: str, file: Path) -> dict[str, Any]:

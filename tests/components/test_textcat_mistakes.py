@@ -1,6 +1,7 @@
 """What a user can get wrong with a text classifier, and what the error then says."""
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,14 +15,17 @@ from tiny_textcat import Bag, make_examples, make_nlp, number_words, train
 
 from spacy_torch.architectures.classifier import build_classifier
 from spacy_torch.architectures.from_tok2vec import build_from_tok2vec
+from spacy_torch.architectures.hash_embed_cnn import build_hash_embed_cnn
 from spacy_torch.architectures.module import build_module
 from spacy_torch.bridge.errors import ModuleOutputError
 from spacy_torch.components.losses import (
+    Focal,
     build_binary_cross_entropy,
     build_cross_entropy,
     build_focal,
 )
 from spacy_torch.components.textcat import TextCategorizer
+from spacy_torch.components.torch_pipe import TorchPipe
 
 Vocab = spacy.vocab.Vocab
 
@@ -55,8 +59,9 @@ def predict_with(returned: Any) -> None:
     ("returned", "message"),
     [
         (lambda x: {"logits": x}, r"a dict with the keys \['logits'\]: return the value that"),
-        (lambda x: (x, x), r"returned a tuple"),
-        (lambda x: None, r"returned a NoneType"),
+        (lambda x: (x, x), r"returned a tuple of 2: return the item that holds them"),
+        (lambda x: None, r"returned a NoneType: end forward\(\) with `return logits`"),
+        (lambda x: x.numpy(), r"returned a ndarray: return the tensor itself, before .numpy\(\)"),
         (lambda x: x.argmax(1), r"a tensor of type torch.int64: return scores, before any argmax"),
         (lambda x: x > 0, r"a tensor of type torch.bool: return scores, before any argmax"),
         (lambda x: x[:, 0], r"the shape \(3,\): give one row per document"),
@@ -78,7 +83,10 @@ def test_logits_may_be_of_any_float_type(dtype):
 
 @pytest.mark.parametrize("build", [lambda width=3: Bag(2, width), lambda: Bag(2)])
 def test_builder_that_forgets_the_label_count_is_refused(build):
-    message = r"argument `module`\) must take the keyword n_labels.*leave it unbound"
+    message = (
+        r"argument `module`\) must take the keyword n_labels.*but it is .*<lambda>\((width=3)?\): "
+        "add n_labels to the signature and leave it unbound"
+    )
     with pytest.raises(TypeError, match=message):
         build_module(build, number_words)
 
@@ -146,6 +154,118 @@ def test_model_for_the_other_kind_of_labels_is_refused(exclusive):
     message = f"set exclusive_classes = {str(exclusive).lower()} in its"
     with pytest.raises(ValueError, match=message):
         make_component(model=model, exclusive=exclusive)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Bag(2), r"got a Bag \(a torch module\): return build_module\(Bag, features\) from your"),
+        (Bag, r"got the class Bag: return build_module\(Bag, features\) from your function"),
+        (None, r"got None: end your function with `return build_module\(MyModule, features\)`"),
+        (build_hash_embed_cnn(), r"got an Encoder: an encoder belongs in the \[model.encoder\]"),
+        ("TextCat", r"got a str: return build_module\(MyModule, features\) from your function"),
+    ],
+)
+def test_something_else_than_a_model_is_refused(model, message):
+    with pytest.raises(TypeError, match=f"'topics': the model must be a Thinc Model, {message}"):
+        TextCategorizer(Vocab(), model, "topics", exclusive=True, loss=build_focal())
+
+
+@pytest.mark.parametrize(
+    ("loss", "got"),
+    [
+        (None, "None"),
+        (torch.nn.CrossEntropyLoss(), r"CrossEntropyLoss\(\)"),
+        (Focal, "the class Focal"),
+        (torch.nn.functional.cross_entropy, "<function cross_entropy"),
+    ],
+)
+def test_something_else_than_a_loss_is_refused(loss, got):
+    message = (
+        r"'topics': the loss must be an object with the two methods __call__\(logits, targets, "
+        rf"weights, \*, exclusive\) and serves\(\*, exclusive\), got {got}.*: return an instance"
+    )
+    with pytest.raises(TypeError, match=message):
+        make_component(loss=loss)
+
+
+@dataclass(frozen=True)
+class Wrong(Focal):
+    """A loss that returns something else than one number."""
+
+    returned: Any = None
+
+    def __call__(self, logits: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.returned(logits)
+
+
+@pytest.mark.parametrize(
+    ("returned", "gave"),
+    [
+        (lambda x: None, "None"),
+        (lambda x: 0.5, "a float"),
+        (lambda x: x.sum().item(), "a float"),
+        (lambda x: x.sum(1), r"a tensor of shape \(6,\)"),
+        (lambda x: x.sum().detach(), "a number that does not depend on them"),
+        (lambda x: x.argmax(1).float().sum(), "a number that does not depend on them"),
+        (lambda x: torch.ones((), requires_grad=True) * 2, "a number that does not depend on them"),
+    ],
+)
+def test_loss_that_cannot_be_learned_from_is_named(returned, gave):
+    component = make_component(loss=Wrong(returned=returned))
+    nlp = spacy.blank("en")
+    examples = make_examples(nlp)
+    component.initialize(lambda: examples)
+    message = (
+        r"'topics': the loss Wrong\(.* must give one number that depends on the logits, but it "
+        rf"gave {gave}: sum over the batch with .sum\(\), and avoid .item\(\)"
+    )
+    with pytest.raises(TypeError, match=message):
+        component.update(examples)
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+@pytest.mark.parametrize(
+    "loss", [build_cross_entropy(), build_binary_cross_entropy(), build_focal()]
+)
+def test_batch_that_knows_nothing_may_be_learned_from(exclusive, loss):
+    if loss.serves(exclusive=exclusive):
+        component = make_component(exclusive=exclusive, loss=loss)
+        component.initialize(lambda: examples_with({"a": 1.0, "b": 0.0}))
+        assert component.update(examples_with({})) == {"topics": 0.0}
+
+
+def test_own_loss_is_named_by_the_component_that_computes_it():
+    class Mine(TorchPipe):
+        def compute_loss(self, examples: Any, logits: Any) -> Any:
+            return None
+
+    nlp = make_nlp()
+    train(nlp, steps=1)
+    component = Mine(nlp.vocab, nlp.get_pipe("torch_textcat").model, "mine")
+    with pytest.raises(TypeError, match="'mine': the loss Mine.compute_loss must give one number"):
+        component.update(make_examples(nlp))
+
+
+def test_module_that_detaches_its_logits_is_named():
+    model = build_module(partial(Returning, returned=lambda x: x.detach()), number_words)
+    component = make_component(model=model)
+    examples = make_examples(spacy.blank("en"))
+    component.initialize(lambda: examples)
+    message = r"spacy-torch.Module.v1: the module Returning has parameters to train, but what it"
+    with pytest.raises(ModuleOutputError, match=message):
+        component.update(examples)
+
+
+def test_initialize_without_examples_names_the_component():
+    message = r"'topics': initialize\(\) got no examples: look whether the training corpus"
+    with pytest.raises(ValueError, match=message):
+        make_component().initialize(lambda: [])
+
+
+def test_initialize_with_no_function_names_the_component():
+    with pytest.raises(TypeError, match="'topics', TextCategorizer.initialize"):
+        make_component().initialize(None)
 
 
 def test_stock_model_is_refused():
