@@ -45,6 +45,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+RESTORE = "Restore the file from where it came from"
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -173,24 +174,25 @@ def decode_header(read: Callable[[int, int], bytes], *, size: int) -> Layout:
     """
     if size < LENGTH_BYTES:
         raise WeightsError(
-            f"not a safetensors file, or cut short: {size} bytes, at least {LENGTH_BYTES} needed"
+            f"not a safetensors file, or cut short: {size} bytes, at least {LENGTH_BYTES} needed. "
+            f"{RESTORE}"
         )
     length = int.from_bytes(read(0, LENGTH_BYTES), "little")
     if length > MAX_HEADER_BYTES:
         raise WeightsError(
             f"not a safetensors file: its first 8 bytes give a header of {length} bytes, "
-            f"at most {MAX_HEADER_BYTES} are allowed"
+            f"at most {MAX_HEADER_BYTES} are allowed. {RESTORE}"
         )
     data_start = LENGTH_BYTES + length
     if data_start > size:
         raise WeightsError(
             f"not a safetensors file, or cut short: the header should end at byte {data_start}, "
-            f"there are {size} bytes"
+            f"there are {size} bytes. {RESTORE}"
         )
     try:
         text = read(LENGTH_BYTES, data_start).decode()
     except UnicodeDecodeError as error:
-        raise WeightsError(f"the safetensors header is not UTF-8: {error}") from error
+        raise WeightsError(f"the safetensors header is not UTF-8: {error}. {RESTORE}") from error
     table = _load_object(text, what="the safetensors header")
     header = _read_entry(table.pop("__metadata__", {}))
     places = {name: _read_place(name, row) for name, row in table.items()}
@@ -198,7 +200,7 @@ def decode_header(read: Callable[[int, int], bytes], *, size: int) -> Layout:
     if header.digests.keys() != places.keys():
         raise WeightsError(
             "damaged header: its digests are not for the tensors it lists, they differ in "
-            f"{list_names(header.digests.keys() ^ places.keys())}"
+            f"{list_names(header.digests.keys() ^ places.keys())}. {RESTORE}"
         )
     return Layout(header, places, data_start)
 
@@ -211,7 +213,7 @@ def list_names(names: set[str]) -> str:
 
 def _read_entry(metadata: object) -> Header:
     if not isinstance(metadata, dict):
-        raise WeightsError("damaged header: __metadata__ is not a table")
+        raise WeightsError(f"damaged header: __metadata__ is not a table. {RESTORE}")
     entry, digest = (cast(dict[str, object], metadata).get(key) for key in (ENTRY, ENTRY_DIGEST))
     if entry is None and digest is None:
         raise WeightsError(
@@ -222,12 +224,14 @@ def _read_entry(metadata: object) -> Header:
     if not isinstance(entry, str) or _text_digest(entry) != digest:
         raise WeightsError(
             f"damaged header: the {ENTRY!r} entry (sizes, labels) does not match its digest. "
-            "Restore the file from where it came from"
+            f"{RESTORE}"
         )
     fields = _load_object(entry, what=f"the {ENTRY!r} entry")
     version = fields.get("format_version")
     if not _is_count(version):
-        raise WeightsError(f"damaged header: format_version must be a number, got {version!r:.80}")
+        raise WeightsError(
+            f"damaged header: format_version must be a number, got {version!r:.80}. {RESTORE}"
+        )
     if cast(int, version) > FORMAT_VERSION:
         raise WeightsError(
             f"weights format {version} is newer than the {FORMAT_VERSION} that this version of "
@@ -238,7 +242,7 @@ def _read_entry(metadata: object) -> Header:
         unknown = fields.keys() - {*_FIELD_CHECKS, "format_version"}
         raise WeightsError(
             "damaged header: missing, misshapen or unknown fields: "
-            f"{list_names({*problems, *unknown})}"
+            f"{list_names({*problems, *unknown})}. {RESTORE}"
         )
     return Header(**fields)
 
@@ -256,7 +260,7 @@ def _read_place(name: str, row: object) -> TensorPlace:
                 return place
     raise WeightsError(
         f"damaged header: tensor {name!r} has no fitting dtype, shape and data_offsets: "
-        f"{row!r:.200}"
+        f"{row!r:.200}. {RESTORE}"
     )
 
 
@@ -266,18 +270,18 @@ def _check_tiling(places: Mapping[str, TensorPlace], *, data_bytes: int) -> None
         if place.start != reached:
             raise WeightsError(
                 f"damaged header: tensor {name!r} should start at byte {reached} of the data, "
-                f"but starts at {place.start}"
+                f"but starts at {place.start}. {RESTORE}"
             )
         if place.stop > data_bytes:
             raise WeightsError(
                 f"cut short in tensor {name!r}: it ends at byte {place.stop} of the data, "
-                f"there are {data_bytes}. Restore the file from where it came from"
+                f"there are {data_bytes}. {RESTORE}"
             )
         reached = place.stop
     if reached != data_bytes:
         raise WeightsError(
             f"the tensors end at byte {reached} of the data, but {data_bytes - reached} more "
-            "bytes follow: not a whole weights file and nothing else"
+            f"bytes follow: not a whole weights file and nothing else. {RESTORE}"
         )
 
 
@@ -289,9 +293,9 @@ def _load_object(text: str, *, what: str) -> dict[str, Any]:
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{what} is not valid JSON: {error!s:.200}") from error
+        raise WeightsError(f"{what} is not valid JSON: {error!s:.200}. {RESTORE}") from error
     if not isinstance(value, dict):
-        raise WeightsError(f"{what} is not a JSON table")
+        raise WeightsError(f"{what} is not a JSON table. {RESTORE}")
     return cast(dict[str, Any], value)
 
 

@@ -16,6 +16,10 @@ from spacy_torch.bridge.weights_header import (
     list_names,
 )
 
+REBUILD = (
+    "Build the module as it was when the weights were saved (the same [model] block and code), "
+    "or train it anew"
+)
 # What torch puts in the names of a module that it wraps, anywhere in the path.
 WRAPPERS = {"_orig_mod.": "torch.compile", "module.": "a data-parallel wrapper"}
 
@@ -42,15 +46,15 @@ def check_match(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
         problems.append(f"missing from the weights: {list_names(missing)}")
     if extra:
         problems.append(f"in the weights but not in the module: {list_names(extra)}")
-    if missing and extra:
-        problems.extend(_prefix_hint(missing, extra))
     for name in sorted(tensors.keys() & places.keys()):
         problem = _unloadable(tensors[name]) or _difference(places[name], tensors[name])
         if problem:
             problems.append(f"tensor {name!r} {problem}")
     problems.extend(_tie_problems(layout, tensors))
     if problems:
-        raise WeightsError("; ".join(problems))
+        hints = _prefix_hint(missing, extra) if missing and extra else []
+        message = "; ".join([*problems, *hints])
+        raise WeightsError(message if hints else f"{message}. {REBUILD}")
 
 
 def _unsavable(tensor: object) -> str | None:

@@ -189,14 +189,18 @@ def test_all_differences_are_named_at_once_and_nothing_is_loaded():
         load_weights(chunks, module)
     assert str(caught.value) == (
         "missing from the weights: 'd'; in the weights but not in the module: 'c'; "
-        "tensor 'b' has shape [3], the module needs [4]"
+        "tensor 'b' has shape [3], the module needs [4]. Build the module as it was when the "
+        "weights were saved (the same [model] block and code), or train it anew"
     )
     assert not any(tensor.any() for tensor in module.values())
 
 
 def test_many_differences_are_cut_at_ten():
     chunks = weights_to_chunks({f"t{i:02}": torch.ones(1) for i in range(13)}, **FACTS)
-    with pytest.raises(WeightsError, match=r"in the module: 't00', .* 't09' and 3 more$"):
+    with pytest.raises(
+        WeightsError,
+        match=r"in the module: 't00', .* 't09' and 3 more\. Build the module as it was",
+    ):
         load_weights(chunks, {})
 
 

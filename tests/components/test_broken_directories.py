@@ -43,6 +43,9 @@ def test_weights_of_a_component_with_other_labels_are_refused(tmp_path):
     )
     with pytest.raises(WeightsError, match=message):
         spacy.load(tmp_path / "second")
+    with pytest.raises(WeightsError) as caught:
+        spacy.load(tmp_path / "second")
+    assert str(caught.value).count(str(second / "model.safetensors")) == 1
 
 
 def test_bytes_with_weights_of_other_labels_are_refused():
@@ -116,8 +119,9 @@ def test_weights_of_another_architecture_are_named_tensor_by_tensor(tmp_path):
         renamed, first / "model.safetensors", name="x", sizes=shim.sizes, info=shim.info
     )
     message = r"'torch_textcat', file .*model.safetensors: .*'embed.weight'.*'new.embed.weight'"
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(WeightsError, match=message) as caught:
         spacy.load(tmp_path / "first")
+    assert str(caught.value).count("model.safetensors") == 1
 
 
 def test_damaged_bytes_are_named_with_their_component():
