@@ -54,5 +54,21 @@ def test_convert_of_a_wrong_column_says_which_there_are_and_writes_nothing(
 ):
     result = convert(table, tmp_path / "test.spacy")
     assert result.exit_code == 1
-    assert "there is no column 'label', only 'text', 'category'" in " ".join(result.output.split())
+    assert (
+        "the header has no column 'label', only 'text', 'category': name it with --label category,"
+        in " ".join(result.output.split())
+    )
     assert not (tmp_path / "test.spacy").exists()
+
+
+@pytest.mark.parametrize("settings", [[], ["--dev-output", "corpus/../dev.spacy"]])
+def test_held_out_part_is_never_written_over_the_rest(
+    convert, table, tmp_path, monkeypatch, settings
+):
+    monkeypatch.chdir(tmp_path)
+    result = convert(table, "dev.spacy", "-l", "category", "--dev-split", 0.1, *settings)
+    assert result.exit_code == 1
+    message = "would overwrite the rest, as both go to dev.spacy: name another file with --dev-out"
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "dev.spacy").exists()
+    assert convert(table, "dev.spacy", "-l", "category").exit_code == 0

@@ -115,10 +115,17 @@ def read_labelled_text(
     rows: list[LabelledText] = []
     for line, record in records:
         where = f"{path}, line {line}"
-        for name in (text, label):
+        for argument, name in {"text": text, "label": label}.items():
             if name not in record:
-                found = ", ".join(repr(str(key)) for key in record)
-                raise ValueError(f"{where}: there is no column {name!r}, only {found}")
+                is_table = path.suffix != ".jsonl"
+                place = f"{path}: the header" if is_table else f"{where}: the object"
+                free = [str(key) for key in record if key not in (text, label)]
+                raise ValueError(
+                    f"{place} has no {'column' if is_table else 'key'} {name!r}, only "
+                    f"{', '.join(repr(str(key)) for key in record)}: "
+                    + _how_to_name(argument, free[0] if len(free) == 1 else "NAME")
+                    + ("; if the first line is no header, give --columns" if is_table else "")
+                )
         rows.append(
             LabelledText(
                 _text(record[text], name=text, where=where),
@@ -207,6 +214,10 @@ def _decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
                     f"{path}, line {number}: byte {error.start + 1} is not UTF-8; "
                     f"save the file in UTF-8"
                 ) from error
+
+
+def _how_to_name(argument: str, name: str) -> str:
+    return f'name it with --{argument} {name}, in a config with {argument} = "{name}"'
 
 
 def _text(value: Any, *, name: str, where: str) -> str:

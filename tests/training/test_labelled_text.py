@@ -94,7 +94,18 @@ def test_written_file_reads_back_the_same(tmp_path):
         ("a.txt", "text", r"a.txt must end in one of .csv, .tsv, .jsonl, got '.txt'"),
         ("a.csv", "", "a.csv has no rows"),
         ("a.csv", "text,label\n", "a.csv has no rows"),
-        ("a.csv", "text,intent\nhi,x\n", "line 2: there is no column 'label', only 'text', 'inte"),
+        (
+            "a.csv",
+            "text,intent\nhi,x\n",
+            "a.csv: the header has no column 'label', only 'text', 'intent': name it with --label "
+            'intent, in a config with label = "intent"; if the first line is no header, give --col',
+        ),
+        ("a.csv", "a,b\nhi,x\n", "no column 'text', only 'a', 'b': name it with --text NAME"),
+        (
+            "a.jsonl",
+            '{"body": "hi", "label": "x"}\n',
+            "line 1: the object has no key 'text', only 'body', 'label': name it with --text body",
+        ),
         ("a.csv", "text,label\nhi,x\n\nhi,\n", "line 4: the label is empty"),
         ("a.csv", "text,label\n  ,x\n", "line 2: 'text' is empty"),
         ("a.csv", "text,label\nhi\n", r"line 2: expected 2 columns \(text, label\), got 1"),
