@@ -34,7 +34,13 @@ def torch_convert(
 
     With --dev-split, a part of the rows, drawn label by label, goes to a second file.
     """
+    held_path = dev_path or output_path.with_name("dev.spacy")
     try:
+        if dev_split and held_path.resolve() == output_path.resolve():
+            raise ValueError(
+                f"the part that --dev-split holds out would overwrite the rest, as both go to "
+                f"{output_path}: name another file with --dev-output"
+            )
         rows = read_labelled_text(
             input_path,
             text=text,
@@ -50,7 +56,7 @@ def torch_convert(
     nlp = spacy.blank(lang)
     parts = [(train, output_path)]
     if dev:
-        parts.append((dev, dev_path or output_path.with_name("dev.spacy")))
+        parts.append((dev, held_path))
     for part, path in parts:
         write_labelled_text(part, path, nlp=nlp, names=names)
         msg.good(f"{len(part)} texts with {len(names)} labels: {path}")
