@@ -21,13 +21,13 @@ def build_bow_classifier(
     ngram_attr: str = "ORTH",
     ngram_rows: int = 262144,
     ngram_scale: float = 1.0,
-    ngram_dropout: float | None = None,
+    ngram_dropout: float | None = 0.0,
     normalize: bool = False,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """Score the n-grams of a text, each on its own, and add the scores up.
 
-    The defaults are those of `spacy.TextCatBOW.v3`.
+    The defaults are those of `spacy.TextCatBOW.v3`, which has no dropout.
 
     Args:
         exclusive_classes: exactly one label is true, or any number.

@@ -48,8 +48,8 @@ class HashedNgrams:
         counts = sum(np.maximum(lengths - (size - 1), 0) for size in self.sizes)
         return NgramBatch(
             rows=torch.from_numpy(rows.astype(np.int64)),
-            inverse=torch.from_numpy(inverse.reshape(-1)),
-            lengths=torch.from_numpy(2 * counts),
+            inverse=torch.from_numpy(inverse.reshape(hashes.shape)),  # ngram, hash
+            lengths=torch.from_numpy(counts),
         )
 
 

@@ -19,12 +19,13 @@ class NgramBatch(NamedTuple):
 
     Attributes:
         rows: the distinct rows of the whole batch, ascending.
-        inverse: for each n-gram of each sequence, where its row stands in `rows`.
-        lengths: how many entries of `inverse` each sequence has.
+        inverse: for each n-gram of each sequence, where its rows stand in `rows`; all have
+            the same number of them.
+        lengths: how many n-grams each sequence has.
     """
 
     rows: Int[Tensor, " row"]
-    inverse: Int[Tensor, " ngram"]
+    inverse: Int[Tensor, "ngram hash"]
     lengths: Int[Tensor, " batch"]
 
 
@@ -41,8 +42,8 @@ class BagOfNgrams(nn.Module):
             larger the scale, the fewer examples it takes to change a score.
         normalize: divide the sum by the root of the number of its terms, so that long
             texts do not outshout short ones.
-        dropout: a rate at which single n-grams are left out, or `None` to follow spaCy's
-            `[training.dropout]`.
+        dropout: a rate at which single n-grams are left out, each with all its rows, or
+            `None` to follow spaCy's `[training.dropout]`.
     """
 
     def __init__(
@@ -64,11 +65,15 @@ class BagOfNgrams(nn.Module):
     def forward(self, batch: NgramBatch) -> Float[Tensor, "batch label"]:
         """Score a batch of n-grams; returns logits."""
         table = F.embedding(batch.rows, self.weight, sparse=True)  # row, label
-        offsets = batch.lengths.cumsum(0) - batch.lengths
+        n_ngrams, n_hashes = batch.inverse.shape
+        n_terms = n_hashes * batch.lengths
+        offsets = n_terms.cumsum(0) - n_terms
         kept = None
         if self.training and self.dropout.p:
-            kept = self.dropout(table.new_ones(len(batch.inverse)))
-        bag = F.embedding_bag(batch.inverse, table, offsets, mode="sum", per_sample_weights=kept)
+            kept = self.dropout(table.new_ones(n_ngrams, 1)).expand(-1, n_hashes).reshape(-1)
+        bag = F.embedding_bag(
+            batch.inverse.reshape(-1), table, offsets, mode="sum", per_sample_weights=kept
+        )
         if self.normalize:
-            bag = bag / batch.lengths.clamp(min=1).to(bag.dtype).sqrt().unsqueeze(1)
+            bag = bag / n_terms.clamp(min=1).to(bag.dtype).sqrt().unsqueeze(1)
         return torch.add(self.bias, bag, alpha=self.scale)

@@ -31,3 +31,22 @@ def test_table_has_the_rows_that_its_ngrams_are_hashed_to(build, table):
 def test_table_without_rows_is_refused(build):
     with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
         build(exclusive_classes=True, ngram_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("build", "settings", "expected"),
+    [
+        (build_bow_classifier, {}, 0.0),  # as in spaCy, where the bag has no dropout
+        (build_bow_classifier, {"ngram_dropout": None}, 0.4),
+        (build_ensemble_classifier, {}, 0.4),
+    ],
+)
+def test_ngrams_follow_the_training_dropout_where_they_are_told_to(build, settings, expected):
+    model = build(exclusive_classes=True, ngram_rows=8, **settings)
+    model.initialize(X=[spacy.blank("en")("a b")], Y=np.zeros((1, 3), dtype="f"))
+    shim = get_shim(model.get_ref("logits"))
+    shim.set_dropout(0.4)
+    (rate,) = [
+        part.p for name, part in shim.module.named_modules() if name in ("dropout", "bag.dropout")
+    ]
+    assert rate == expected

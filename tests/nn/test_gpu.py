@@ -44,7 +44,9 @@ def test_pooling_on_a_gpu_equals_that_on_the_cpu(kind):
 
 
 def test_bag_on_a_gpu_equals_that_on_the_cpu():
-    batch = NgramBatch(torch.tensor([1, 4, 6]), torch.tensor([2, 0, 1]), torch.tensor([2, 0, 1]))
+    batch = NgramBatch(
+        torch.tensor([1, 4, 6]), torch.tensor([[2, 0], [1, 2]]), torch.tensor([1, 0, 1])
+    )
     bag = BagOfNgrams(rows=8, n_labels=3)
     torch.nn.init.normal_(bag.weight)
     assert_same_on_gpu(bag, batch)
