@@ -32,9 +32,10 @@ class Loss(Protocol):
         Args:
             logits: float32, shape (batch, label); not yet probabilities.
             targets: float32 of the same shape: 1 is true, 0 is false, NaN is not known.
-                A cell that is not known must train nothing: leave it out before the sum
-                (`cells[~targets.isnan()].sum()`), as NaN times 0 is still NaN. A batch
-                may know nothing at all; the sum over no cells is right for it.
+                A cell that is not known must train nothing: pick the known ones first
+                (`known = ~targets.isnan()`, then `logits[known]` and `targets[known]`),
+                as NaN times 0 is still NaN, also in a gradient. A batch may know
+                nothing at all; the sum over no cells is right for it.
             weights: one factor per label, shape (label,), if `class_weights` are set.
             exclusive: exactly one label of a row is true.
         """
