@@ -195,7 +195,9 @@ def test_installation_registers_what_pyproject_says():
 def test_readme_tables_list_every_registered_name(group, name, target):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = [line for line in readme.splitlines() if line.startswith("|")]
-    assert any(f"`{name}`" in row for row in rows), f"{name} of {group} ({target}) is in no table"
+    file = target.partition(":")[0].replace(".", "/") + ".py"
+    link = f"[`{name}`]({file})"
+    assert any(link in row for row in rows), f"no table has {link}, for the group {group}"
 
 
 def test_readme_and_runner_use_the_same_test_command():

@@ -2,8 +2,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from spacy.training import Example
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,6 +21,20 @@ def test_example_runs_as_it_is_written(title, code, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout
+
+
+def test_loss_of_ones_own_learns_what_is_known():
+    names: dict[str, Any] = {}
+    exec(dict(EXAMPLES)["A loss of your own"], names)
+    nlp = names["nlp"]
+    cats = [{"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0}, {"a": 0.0}, {}]
+    examples = [
+        Example.from_dict(nlp.make_doc(f"text {number}"), {"cats": known})
+        for number, known in enumerate(cats)
+    ]
+    optimizer = nlp.initialize(lambda: examples)
+    losses = [nlp.update(examples, sgd=optimizer)["torch_textcat"] for _ in range(30)]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_first_example_fits_in_fifteen_lines():
