@@ -1,6 +1,7 @@
 """Torch parameters shown as arrays to an optimizer that knows nothing of torch."""
 
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -11,16 +12,23 @@ from torch import Tensor, nn
 
 from spacy_torch.bridge.keys import array_key, parameter_key
 
+ShownArray = weakref.ref[numpy.ndarray[Any, Any]]
+
 
 def foreign_step(
     optimizer: Callable[..., Any], parameters: Mapping[str, nn.Parameter], *, shim_id: int
-) -> None:
+) -> list[ShownArray]:
     """Call `optimizer(key, weights, gradient)` for every parameter that has a gradient.
 
     On a CPU the fp32 weights are shown in place, so that a callable which only takes notes and
     moves them later (`Language.rehearse`) works too. Elsewhere a copy is shown and copied back
     when the call returns.
+
+    Returns:
+        References to the arrays that share their memory with a parameter: as long as one
+        lives, its holder may move the weights without torch's knowledge.
     """
+    shown: list[ShownArray] = []
     # What a plain function passes on may reach a stock optimizer (as in `Language.rehearse`),
     # whose arrays must not mix with the tensors that `stock_step` keeps.
     key_for = parameter_key if isinstance(optimizer, Optimizer) else array_key
@@ -38,9 +46,12 @@ def foreign_step(
                 f"{parameter.device}): changes made after it returns are lost",
                 stacklevel=3,
             )
+        if in_place:
+            shown.append(weakref.ref(weights))
         moved, _ = shown_to(key_for(shim_id, name), weights, gradient)
         if moved is not weights or not in_place:
             parameter.copy_(torch.as_tensor(numpy.ascontiguousarray(moved)))
+    return shown
 
 
 def _as_array(tensor: Tensor) -> numpy.ndarray[Any, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from spacy_torch.bridge.arrays import to_tensors
 from spacy_torch.bridge.averages import averaged_parameters
+from spacy_torch.bridge.buffers import BufferSnapshot
 from spacy_torch.bridge.building import (
     ModuleBuilder,
     build_sized,
@@ -28,12 +29,13 @@ from spacy_torch.bridge.building import (
 )
 from spacy_torch.bridge.dropout import set_dropout_rate
 from spacy_torch.bridge.errors import ModuleOutputError, NonFiniteError
+from spacy_torch.bridge.foreign_step import ShownArray
 from spacy_torch.bridge.forks import guard_forks
 from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.mode import ModeSwitch
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
-from spacy_torch.bridge.step import step
+from spacy_torch.bridge.step import count_change, step
 from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
 from spacy_torch.bridge.weights import load_weights, read_header, save_weights, weights_to_chunks
 
@@ -87,6 +89,8 @@ class TorchShim(Shim):
         self.steps = 0
         self.skipped_steps = 0
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
+        self._shown: list[ShownArray] = []  # through which somebody may move the weights
+        self._buffers: BufferSnapshot | None = None  # as they were after the last step
         self._device: torch.device | None = None
         self._switch: ModeSwitch | None = None
         self._precision: FullPrecision = build_precision(self.runtime)
@@ -159,6 +163,7 @@ class TorchShim(Shim):
         module = self.module
         if module.training:
             module.eval()
+        self._count_late_moves()
         with torch.no_grad(), self._precision.autocast(self.device):
             return module(*fwd_args.args, **fwd_args.kwargs)
 
@@ -170,6 +175,8 @@ class TorchShim(Shim):
         gradients of the parameters, and returns the gradients of the inputs in the
         structure of the inputs.
         """
+        if self._buffers is None or self._buffers.module is not self.module:
+            self._buffers = BufferSnapshot(self.module)
         # The backward pass must not be autocast: it follows the forward's types.
         with self._mode.training(), self._precision.autocast(self.device):
             outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
@@ -220,7 +227,7 @@ class TorchShim(Shim):
             damaged = ["its input"]
         self._input_is_damaged = None
         if damaged:
-            self.drop_gradients()
+            self._undo_update()
         if self._precision.after_step(overflowed=bool(damaged)):
             return
         if damaged:
@@ -228,7 +235,10 @@ class TorchShim(Shim):
             self.refuse_step(f"the gradient of {names}")
             return
         self.steps += 1
-        step(optimizer, parameters, shim_id=self.id, norms=norms)
+        self._count_late_moves()
+        shown = step(optimizer, parameters, shim_id=self.id, norms=norms)
+        self._shown += [array for array in shown if array() is not None]
+        self._buffers = None
 
     def drop_gradients(self) -> None:
         """Forget the gradients accumulated so far."""
@@ -260,7 +270,7 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: `non_finite` is "raise".
         """
-        self.drop_gradients()
+        self._undo_update()
         self.steps += 1
         message = (
             f"{self.owner or self.name!r}, step {self.steps}: {what} is NaN or infinite; the "
@@ -363,6 +373,18 @@ class TorchShim(Shim):
         self._load(path)
         self.is_apart = False
         return self
+
+    def _undo_update(self) -> None:
+        self.drop_gradients()
+        if self._buffers is not None and self._buffers.module is self.module:
+            self._buffers.restore()
+        self._buffers = None
+
+    def _count_late_moves(self) -> None:
+        """Notice weights moved by one who still holds, or held until now, an array of them."""
+        if self._shown:
+            self._shown = [array for array in self._shown if array() is not None]
+            count_change(self.module.parameters())
 
     def _find_float_type(self) -> torch.dtype:
         types = {parameter.dtype for parameter in self.module.parameters()}

@@ -1,13 +1,13 @@
 """One optimizer step for a torch module, whatever the optimizer is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from thinc.optimizers import Optimizer
-from torch import nn
+from torch import Tensor, nn
 
-from spacy_torch.bridge.foreign_step import foreign_step
+from spacy_torch.bridge.foreign_step import ShownArray, foreign_step
 from spacy_torch.bridge.gradients import find_non_finite as find_non_finite
 from spacy_torch.bridge.gradients import gradient_norms as gradient_norms
 from spacy_torch.bridge.schedule_position import count_schedules
@@ -21,13 +21,19 @@ def step(
     *,
     shim_id: int,
     norms: Mapping[str, float] | None = None,
-) -> None:
+) -> list[ShownArray]:
     """Move every parameter that has a gradient, then drop the gradients.
 
     `parameters` are all of the module by name, those without a gradient too: patterns of
     parameter groups are held against them. `norms` is what `gradient_norms(parameters)` gave,
     if it has been called for this step.
+
+    Returns:
+        References to arrays through which the optimizer may still move the parameters (see
+        `foreign_step`); whoever keeps them calls `count_change` while one of them lives.
     """
+    shown: list[ShownArray] = []
+    stepped = [parameter for parameter in parameters.values() if parameter.grad is not None]
     if isinstance(optimizer, Optimizer):
         count_schedules(optimizer)
     with torch.no_grad():
@@ -36,6 +42,22 @@ def step(
         elif isinstance(optimizer, Optimizer) and type(optimizer) is Optimizer:
             stock_step(optimizer, parameters, shim_id=shim_id, norms=norms)
         else:
-            foreign_step(optimizer, parameters, shim_id=shim_id)
-    for parameter in parameters.values():
+            shown = foreign_step(optimizer, parameters, shim_id=shim_id)
+    count_change(stepped)
+    for parameter in stepped:
         parameter.grad = None
+    return shown
+
+
+@torch.no_grad()
+def count_change(tensors: Iterable[Tensor]) -> None:
+    """Let torch's version counters say that the tensors have changed.
+
+    Torch's fused optimizers and writes through NumPy do not count, and what was computed
+    from the weights and kept, such as the token vectors of a prediction, would stay.
+    """
+    for tensor in tensors:
+        if tensor.ndim:
+            tensor.narrow(0, 0, 0).zero_()  # writes to no element
+        else:
+            tensor.add_(0)

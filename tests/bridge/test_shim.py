@@ -288,3 +288,57 @@ def test_thinc_can_move_the_model_off_an_automatic_device_only(device, expected,
     model.to_cpu()
     model.initialize()
     assert get_shim(model).module.weight.device.type == expected
+
+
+def build_normed() -> nn.Module:
+    return nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+
+def train_forward(model: Model[Any, Any], X: numpy.ndarray) -> None:
+    Y, backprop = model.begin_update(X)
+    backprop(numpy.ones_like(Y))
+
+
+@pytest.mark.parametrize("non_finite", ["raise", "skip"])
+def test_refused_step_leaves_running_statistics_as_after_the_last_step(non_finite):
+    model = build_model(build_normed, non_finite=non_finite)
+    update(model, SGD(0.1))
+    before = values(model)
+    train_forward(model, X)
+    train_forward(model, numpy.full_like(X, numpy.nan))
+    if non_finite == "raise":
+        with pytest.raises(NonFiniteError):
+            model.finish_update(SGD(0.1))
+    else:
+        model.finish_update(SGD(0.1))
+    assert_values(model, before)
+    update(model, SGD(0.1))
+    assert not torch.equal(values(model)["0.running_mean"], before["0.running_mean"])
+
+
+def test_step_refused_for_its_loss_restores_running_statistics():
+    model = build_model(build_normed, non_finite="skip")
+    before = values(model)
+    model.begin_update(numpy.full_like(X, numpy.nan))
+    get_shim(model).refuse_step("the loss")
+    assert_values(model, before)
+
+
+class Shrinking(nn.Module):
+    """Whose buffer has another shape after an update, so that its values cannot be put back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.seen = self.seen[1:]
+        return self.linear(x)
+
+
+def test_buffer_of_another_shape_is_passed_over_when_a_step_is_refused():
+    model = build_model(Shrinking, non_finite="skip")
+    update(model, SGD(0.1), d_Y=nan_gradient())
+    assert get_shim(model).module.seen.shape == (3,)
