@@ -29,8 +29,9 @@ class HashEmbedCNN(nn.Module):
 
     Words that occur more than once in a batch are embedded once, and so is their part of
     the first convolution, which is linear in each of the neighbours. While predicting on
-    a CPU these parts are remembered across batches, until a weight changes. Dropout on
-    the embedding therefore hits all tokens of a type alike.
+    a CPU these parts are remembered across batches, in at most 32 MiB (8,700 types at a
+    width of 96), until a weight changes. Dropout on the embedding therefore hits all
+    tokens of a type alike.
 
     Args:
         rows: the size of each attribute's hash table.
