@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, islice
-from typing import Any, Literal
+from itertools import islice
+from typing import Any
 
 import numpy
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.textcat import textcat_score
-from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
-from spacy_torch.bridge.model import get_shim
+from spacy_torch.components.category_targets import CategoryTargets, Targets
+from spacy_torch.components.class_weights import (
+    ClassWeights,
+    balance_classes,
+    check_class_weights,
+)
 from spacy_torch.components.losses import Loss
+from spacy_torch.components.textcat_parts import check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
-
-logger = logging.getLogger(__name__)
-
-ClassWeights = Literal["balanced"] | dict[str, float]
 
 DEFAULT_MODEL = """
 [model]
@@ -143,8 +142,8 @@ class TextCategorizer(TorchPipe):
         thresholds: the same for single labels, before `threshold`.
 
     Raises:
-        ValueError: loss or model are for the other kind of labels, or a threshold is not
-            between 0 and 1.
+        ValueError: loss or model are for the other kind of labels, a threshold is not
+            between 0 and 1, or a class weight is not above 0.
     """
 
     def __init__(
@@ -160,8 +159,9 @@ class TextCategorizer(TorchPipe):
         thresholds: dict[str, float] | None = None,
         scorer: Callable[..., dict[str, Any]] | None = textcat_score,
     ) -> None:
-        _check_parts(name, model, loss, exclusive)
-        _check_thresholds(name, threshold, thresholds or {})
+        check_parts(name, model=model, loss=loss, exclusive=exclusive)
+        check_thresholds(name, threshold, thresholds or {})
+        check_class_weights(name, class_weights)
         super().__init__(
             vocab,
             model,
@@ -175,7 +175,7 @@ class TextCategorizer(TorchPipe):
         self.exclusive = exclusive
         self.loss = loss
         self.class_weights = class_weights
-        self._unknown_labels: set[str] = set()
+        self.targets = CategoryTargets(name, exclusive=exclusive)
 
     @property
     def support_missing_values(self) -> bool:
@@ -203,10 +203,20 @@ class TextCategorizer(TorchPipe):
         return self.loss(logits, targets, weights, exclusive=self.exclusive)
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> tuple[float, Any]:
-        """Mean squared error and its gradient, as spaCy's own `textcat` reports it."""
+        """Mean squared error of the scores, as in spaCy's own `textcat`, and its gradient.
+
+        Only part of spaCy's interface: `update` learns by `compute_loss`.
+        """
         targets = self.read_targets(list(examples))
-        difference = numpy.where(numpy.isnan(targets), 0.0, scores - targets)
-        return float((difference**2).mean()), difference
+        scores = self.model.ops.to_numpy(scores)
+        difference: Any = numpy.where(numpy.isnan(targets), 0.0, scores - targets)
+        n_scores = max(difference.size, 1)
+        gradient = self.model.ops.asarray2f(2 * difference / n_scores)
+        return float((difference**2).sum() / n_scores), gradient
+
+    def read_targets(self, examples: Sequence[Example]) -> Targets:
+        """The truth of examples; see `CategoryTargets.read`."""
+        return self.targets.read(examples, self.labels)
 
     def initialize(
         self,
@@ -234,62 +244,6 @@ class TextCategorizer(TorchPipe):
         truth = numpy.nan_to_num(self.read_targets(sample))
         self.model.initialize(X=[eg.reference for eg in sample], Y=truth)
         self._note_labels()
-
-    def read_targets(self, examples: Sequence[Example]) -> NDArray[numpy.float32]:
-        """The truth as an array of shape (batch, label): 1, 0, and NaN where unknown.
-
-        Raises:
-            ValueError: a value is not 0 or 1, or exclusive labels have two true ones.
-        """
-        labels = self.labels
-        cats = [example.reference.cats for example in examples]
-        if all(tuple(row) == labels for row in cats):  # the usual case, and the fast one
-            values = chain.from_iterable(row.values() for row in cats)
-            flat = numpy.fromiter(values, dtype="float32", count=len(cats) * len(labels))
-            targets = flat.reshape(len(cats), len(labels))
-        else:
-            targets = self._place_targets(cats)
-        self._check_targets(examples, targets)
-        return targets
-
-    def _place_targets(self, cats: Sequence[dict[str, float]]) -> NDArray[numpy.float32]:
-        columns = {label: column for column, label in enumerate(self.labels)}
-        targets = numpy.full((len(cats), len(columns)), numpy.nan, dtype="float32")
-        for row, values in zip(targets, cats, strict=True):
-            for label, value in values.items():
-                if label in columns:
-                    row[columns[label]] = value
-                elif value:
-                    self._warn_unknown(label)
-        return targets
-
-    def _warn_unknown(self, label: str) -> None:
-        if label not in self._unknown_labels:
-            self._unknown_labels.add(label)
-            logger.warning(
-                "%r does not know the label %r of a training example and learns nothing from "
-                "it: call add_label(%r) first. The labels are %s.",
-                self.name,
-                label,
-                label,
-                list(self.labels),
-            )
-
-    def _check_targets(self, examples: Sequence[Example], targets: NDArray[numpy.float32]) -> None:
-        valid = numpy.isnan(targets) | (targets == 0) | (targets == 1)
-        wrong = ~valid.all(axis=1)
-        too_many = (targets == 1).sum(axis=1) > 1 if self.exclusive else numpy.zeros_like(wrong)
-        for row in numpy.flatnonzero(wrong | too_many)[:1]:
-            cats = {k: v for k, v in examples[row].reference.cats.items() if v != 0}
-            rule = (
-                "each value must be 1.0 (true) or 0.0 (false)"
-                if wrong[row]
-                else "exactly one label may be 1.0; use torch_textcat_multilabel for several"
-            )
-            raise ValueError(
-                f"{self.name!r}: the example {examples[row].reference.text[:60]!r} has the "
-                f"categories {cats}, but {rule}"
-            )
 
     def _check_label_count(self) -> None:
         needed = 2 if self.exclusive else 1
@@ -331,117 +285,9 @@ class TextCategorizer(TorchPipe):
             self._check_known("class_weights", self.class_weights)
             return dict(self.class_weights)
         targets = self.read_targets(list(get_examples()))
-        true, false = (targets == 1).sum(0), (targets == 0).sum(0)
-        if self.exclusive:
-            weights = true.sum() / (len(self.labels) * numpy.maximum(true, 1))
-        else:
-            weights = numpy.maximum(false, 1) / numpy.maximum(true, 1)
-        return dict(zip(self.labels, weights.astype(float).tolist(), strict=True))
-
-
-def score_multilabel(
-    examples: Iterable[Example],
-    *,
-    threshold: float = 0.5,
-    thresholds: dict[str, float] | None = None,
-    **settings: Any,
-) -> dict[str, Any]:
-    """Give spaCy's multi-label scores, with a threshold of its own for any label.
-
-    A score is stretched so that its label's threshold becomes 0.5; its order among the
-    scores of that label, and so the area under the curve, stays.
-    """
-    limits = thresholds or {}
-
-    def get_cats(doc: Doc, attr: str) -> dict[str, float]:
-        return {
-            label: _stretch(score, limits.get(label, threshold))
-            for label, score in doc.cats.items()
-        }
-
-    return Scorer.score_cats(
-        examples, "cats", getter=get_cats, multi_label=True, threshold=0.5, **settings
-    )
-
-
-def make_textcat_multilabel_scorer() -> Callable[..., dict[str, Any]]:
-    """The multi-label scores of `doc.cats`, with thresholds per label."""
-    return score_multilabel
-
-
-def _stretch(score: float, threshold: float) -> float:
-    if score in (0.0, 1.0):  # also the gold values, which must stay what they are
-        return score
-    if score < threshold:
-        return 0.5 * score / threshold
-    return 0.5 + 0.5 * (score - threshold) / (1 - threshold)
+        weights = balance_classes(targets, exclusive=self.exclusive)
+        return dict(zip(self.labels, weights, strict=True))
 
 
 def _find_labels(examples: Iterable[Example]) -> list[str]:
     return list(dict.fromkeys(label for eg in examples for label in eg.reference.cats))
-
-
-def _check_parts(name: str, model: Model[Any, Any], loss: Loss, exclusive: bool) -> None:
-    _check_model(name, model)
-    _check_loss(name, loss)
-    kind = "exclusive labels" if exclusive else "labels that do not exclude each other"
-    if not model.has_ref("logits"):
-        raise ValueError(
-            f"{name!r}: the model {model.name!r} has no logits inside; use an architecture of "
-            "spacy-torch such as spacy-torch.TextCatEnsemble.v1, or the stock component"
-        )
-    get_shim(model.get_ref("logits"))
-    if model.attrs.get("multi_label") is exclusive:
-        raise ValueError(
-            f"{name!r} has {kind}: set exclusive_classes = {str(exclusive).lower()} in its "
-            "[model] block"
-        )
-    if not loss.serves(exclusive=exclusive):
-        raise ValueError(
-            f"{name!r} has {kind}, which the loss {loss!r} does not serve: use "
-            + ("spacy-torch.CrossEntropy.v1" if exclusive else "spacy-torch.BinaryCrossEntropy.v1")
-            + " or spacy-torch.Focal.v1"
-        )
-
-
-def _check_model(name: str, model: object) -> None:
-    if isinstance(model, Model):
-        return
-    what = f"a {type(model).__name__}"
-    step = "return build_module(MyModule, features) from your function"
-    if isinstance(model, nn.Module):
-        what += " (a torch module)"
-        step = f"return build_module({type(model).__name__}, features) from your function"
-    elif isinstance(model, type):
-        what = f"the class {model.__name__}"
-        step = f"return build_module({model.__name__}, features) from your function"
-    elif model is None:
-        what = "None"
-        step = "end your function with `return build_module(MyModule, features)`"
-    elif hasattr(model, "featurize"):  # an Encoder, which this layer does not import
-        what = f"an {type(model).__name__}"
-        step = (
-            "an encoder belongs in the [model.encoder] block of an architecture such as "
-            "spacy-torch.TextCat.v1, registered under @torch_encoders"
-        )
-    raise TypeError(f"{name!r}: the model must be a Thinc Model, got {what}: {step}")
-
-
-def _check_loss(name: str, loss: object) -> None:
-    if isinstance(loss, type) or not isinstance(loss, Loss):
-        what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
-        raise TypeError(
-            f"{name!r}: the loss must be an object with the two methods __call__(logits, targets, "
-            f"weights, *, exclusive) and serves(*, exclusive), got {what}: return an instance of "
-            "such a class from the function registered under @torch_losses"
-        )
-
-
-def _check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) -> None:
-    # Not `value < 0 or value > 1`: NaN is no threshold either.
-    wrong = {label: value for label, value in thresholds.items() if not 0 <= value <= 1}
-    if wrong or not 0 <= threshold <= 1:
-        raise ValueError(
-            f"{name!r}: a threshold must be between 0 and 1, as scores are, got "
-            + (f"thresholds = {wrong}" if wrong else f"threshold = {threshold}")
-        )

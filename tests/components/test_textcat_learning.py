@@ -12,7 +12,8 @@ from tiny_textcat import TEXTS, Bag, make_examples, make_nlp, number_words, pred
 from spacy_torch.architectures.module import build_module
 from spacy_torch.bridge.model import get_shim
 from spacy_torch.components.losses import build_cross_entropy, build_focal
-from spacy_torch.components.textcat import TextCategorizer, score_multilabel
+from spacy_torch.components.textcat import TextCategorizer
+from spacy_torch.components.textcat_scorer import score_multilabel
 
 nan = math.nan
 
@@ -85,6 +86,30 @@ def test_balanced_class_weights_make_up_for_the_counts(exclusive, expected):
     a, b = {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0}
     component.initialize(lambda: examples_with(a, a, a, b))
     assert component.cfg["class_weights"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "expected"),
+    [(True, {"a": 4 / 6, "b": 4 / 2, "c": 1.0}), (False, {"a": 1 / 3, "b": 3.0, "c": 1.0})],
+)
+def test_label_that_is_never_true_has_balanced_weight_one(exclusive, expected):
+    component = make_component(exclusive=exclusive, class_weights="balanced")
+    a, b = {"a": 1.0, "b": 0.0, "c": 0.0}, {"a": 0.0, "b": 1.0, "c": 0.0}
+    component.initialize(lambda: examples_with(a, a, a, b))
+    assert component.cfg["class_weights"] == pytest.approx(expected)
+
+
+def test_reported_loss_comes_with_its_own_gradient():
+    component = make_component(exclusive=False)
+    examples = examples_with({"a": 1.0, "b": 0.0}, {"b": 1.0})
+    component.initialize(lambda: examples)
+    scores = torch.tensor([[0.2, 0.7], [0.9, 0.4]], requires_grad=True)
+    truth = torch.tensor([[1.0, 0.0], [nan, 1.0]])
+    squares = torch.where(truth.isnan(), 0.0, scores - truth.nan_to_num()) ** 2
+    squares.mean().backward()
+    loss, gradient = component.get_loss(examples, scores.detach().numpy())
+    assert loss == pytest.approx(squares.mean().item())
+    numpy.testing.assert_allclose(gradient, scores.grad.numpy(), rtol=1e-6)
 
 
 def test_label_added_later_has_weight_one():

@@ -1,10 +1,12 @@
 """What a user can get wrong with a text classifier, and what the error then says."""
 
 import logging
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy
 import pytest
 import spacy
 import torch
@@ -364,6 +366,31 @@ def test_threshold_may_be_the_least_and_the_highest_score(threshold):
 def test_impossible_truth_is_shown_with_its_text(cats, message):
     with pytest.raises(ValueError, match=message):
         make_component().initialize(lambda: examples_with(cats))
+
+
+@pytest.mark.parametrize("value", ["yes", "1.0", None, [1.0]])
+@pytest.mark.parametrize("others", [{"b": 0.0}, {}])
+def test_truth_that_is_no_number_is_shown_with_its_text(value, others):
+    examples = examples_with({"a": 1.0, "b": 0.0}, {"a": value, **others})
+    message = rf"'topics': the example 'text 1' has the categories .*{re.escape(repr(value))}.*"
+    message += f"but 'a' is a {type(value).__name__}: each value must be the number 1.0"
+    with pytest.raises(ValueError, match=message):
+        make_component().initialize(lambda: examples)
+
+
+@pytest.mark.parametrize("value", [1, True, numpy.float32(1), numpy.int64(1), numpy.True_])
+def test_truth_may_be_any_kind_of_number(value):
+    component = make_component()
+    component.initialize(lambda: examples_with({"a": 1.0, "b": 0.0}))
+    examples = examples_with({"a": value}, {"a": value, "b": 0})
+    assert component.read_targets(examples)[:, 0].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_class_weight_must_be_finite_and_above_zero(weight):
+    message = "'topics': a class weight must be a finite number above 0, got class_weights = "
+    with pytest.raises(ValueError, match=message + rf"\{{'b': {weight}\}}"):
+        make_component(class_weights={"a": 1.0, "b": weight})
 
 
 def test_label_unknown_to_the_component_is_logged_once(caplog):

@@ -1,0 +1,84 @@
+"""What a text classifier accepts as its model, its loss and its thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thinc.api import Model
+from torch import nn
+
+from spacy_torch.bridge.model import get_shim
+from spacy_torch.components.losses import Loss
+
+
+def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, exclusive: bool) -> None:
+    """Hold a component's model and loss against each other and the kind of its labels.
+
+    Raises:
+        TypeError: one of them is something else altogether.
+        ValueError: one of them is for the other kind of labels.
+    """
+    _check_model(name, model)
+    _check_loss(name, loss)
+    kind = "exclusive labels" if exclusive else "labels that do not exclude each other"
+    if not model.has_ref("logits"):
+        raise ValueError(
+            f"{name!r}: the model {model.name!r} has no logits inside; use an architecture of "
+            "spacy-torch such as spacy-torch.TextCatEnsemble.v1, or the stock component"
+        )
+    get_shim(model.get_ref("logits"))
+    if model.attrs.get("multi_label") is exclusive:
+        raise ValueError(
+            f"{name!r} has {kind}: set exclusive_classes = {str(exclusive).lower()} in its "
+            "[model] block"
+        )
+    if not loss.serves(exclusive=exclusive):
+        raise ValueError(
+            f"{name!r} has {kind}, which the loss {loss!r} does not serve: use "
+            + ("spacy-torch.CrossEntropy.v1" if exclusive else "spacy-torch.BinaryCrossEntropy.v1")
+            + " or spacy-torch.Focal.v1"
+        )
+
+
+def check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) -> None:
+    """Raise a `ValueError` for a threshold that no score can be compared with."""
+    # Not `value < 0 or value > 1`: NaN is no threshold either.
+    wrong = {label: value for label, value in thresholds.items() if not 0 <= value <= 1}
+    if wrong or not 0 <= threshold <= 1:
+        raise ValueError(
+            f"{name!r}: a threshold must be between 0 and 1, as scores are, got "
+            + (f"thresholds = {wrong}" if wrong else f"threshold = {threshold}")
+        )
+
+
+def _check_model(name: str, model: object) -> None:
+    if isinstance(model, Model):
+        return
+    what = f"a {type(model).__name__}"
+    step = "return build_module(MyModule, features) from your function"
+    if isinstance(model, nn.Module):
+        what += " (a torch module)"
+        step = f"return build_module({type(model).__name__}, features) from your function"
+    elif isinstance(model, type):
+        what = f"the class {model.__name__}"
+        step = f"return build_module({model.__name__}, features) from your function"
+    elif model is None:
+        what = "None"
+        step = "end your function with `return build_module(MyModule, features)`"
+    elif hasattr(model, "featurize"):  # an Encoder, which this layer does not import
+        what = f"an {type(model).__name__}"
+        step = (
+            "an encoder belongs in the [model.encoder] block of an architecture such as "
+            "spacy-torch.TextCat.v1, registered under @torch_encoders"
+        )
+    raise TypeError(f"{name!r}: the model must be a Thinc Model, got {what}: {step}")
+
+
+def _check_loss(name: str, loss: object) -> None:
+    if isinstance(loss, type) or not isinstance(loss, Loss):
+        what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+        raise TypeError(
+            f"{name!r}: the loss must be an object with the two methods __call__(logits, targets, "
+            f"weights, *, exclusive) and serves(*, exclusive), got {what}: return an instance of "
+            "such a class from the function registered under @torch_losses"
+        )
