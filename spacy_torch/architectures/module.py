@@ -17,7 +17,7 @@ def build_module(
     module: Callable[..., Any],
     features: Callable[..., Any],
     *,
-    exclusive_classes: bool = True,
+    exclusive_classes: bool,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
     """A torch module of your own behind `textcat`, `torch_textcat` and their multilabel kin.

@@ -18,7 +18,7 @@ def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, exclusive: boo
         TypeError: one of them is something else altogether.
         ValueError: one of them is for the other kind of labels.
     """
-    _check_model(name, model)
+    _check_model(name, model, exclusive)
     _check_loss(name, loss)
     kind = "exclusive labels" if exclusive else "labels that do not exclude each other"
     if not model.has_ref("logits"):
@@ -30,7 +30,7 @@ def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, exclusive: boo
     if model.attrs.get("multi_label") is exclusive:
         raise ValueError(
             f"{name!r} has {kind}: set exclusive_classes = {str(exclusive).lower()} in its "
-            "[model] block"
+            "[model] block, or in your own call of build_module()"
         )
     if not loss.serves(exclusive=exclusive):
         raise ValueError(
@@ -51,20 +51,21 @@ def check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) 
         )
 
 
-def _check_model(name: str, model: object) -> None:
+def _check_model(name: str, model: object, exclusive: bool) -> None:
     if isinstance(model, Model):
         return
     what = f"a {type(model).__name__}"
-    step = "return build_module(MyModule, features) from your function"
+    settings = f"features, exclusive_classes={exclusive}"
+    step = f"return build_module(MyModule, {settings}) from your function"
     if isinstance(model, nn.Module):
         what += " (a torch module)"
-        step = f"return build_module({type(model).__name__}, features) from your function"
+        step = f"return build_module({type(model).__name__}, {settings}) from your function"
     elif isinstance(model, type):
         what = f"the class {model.__name__}"
-        step = f"return build_module({model.__name__}, features) from your function"
+        step = f"return build_module({model.__name__}, {settings}) from your function"
     elif model is None:
         what = "None"
-        step = "end your function with `return build_module(MyModule, features)`"
+        step = f"end your function with `return build_module(MyModule, {settings})`"
     elif hasattr(model, "featurize"):  # an Encoder, which this layer does not import
         what = f"an {type(model).__name__}"
         step = (

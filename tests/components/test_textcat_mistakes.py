@@ -12,7 +12,8 @@ import spacy
 import torch
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import Linear
+from spacy.util import registry
+from thinc.api import ConfigValidationError, Linear
 from tiny_textcat import Bag, make_examples, make_nlp, number_words, train
 
 from spacy_torch.architectures.classifier import build_classifier
@@ -44,7 +45,8 @@ class Returning(Bag):
 
 
 def predict_with(returned: Any) -> None:
-    model = build_module(partial(Returning, returned=returned), number_words)
+    build = partial(Returning, returned=returned)
+    model = build_module(build, number_words, exclusive_classes=True)
     component = TextCategorizer(
         Vocab(), model, "topics", exclusive=True, loss=build_cross_entropy()
     )
@@ -90,27 +92,34 @@ def test_builder_that_forgets_the_label_count_is_refused(build):
         "add n_labels to the signature and leave it unbound"
     )
     with pytest.raises(TypeError, match=message):
-        build_module(build, number_words)
+        build_module(build, number_words, exclusive_classes=True)
 
 
 def test_module_instead_of_its_class_is_refused():
     with pytest.raises(TypeError, match=r"but it is a Bag already: pass the class itself or"):
-        build_module(Bag(2), number_words)
+        build_module(Bag(2), number_words, exclusive_classes=True)
 
 
 def test_builder_that_returns_the_class_is_refused():
     def build(n_labels: int) -> Any:
         return Bag
 
-    model = build_module(build, number_words)
+    model = build_module(build, number_words, exclusive_classes=True)
     with pytest.raises(TypeError, match=r"returned 'type', expected a torch.nn.Module"):
         model.initialize(X=[], Y=torch.zeros(1, 2).numpy())
+
+
+def test_kind_of_labels_must_be_said():
+    model = {"@architectures": "spacy-torch.Module.v1", "module": Bag, "features": number_words}
+    message = "missing required argument: 'exclusive_classes'"
+    with pytest.raises(ConfigValidationError, match=message):
+        registry.resolve({"model": model})
 
 
 @pytest.mark.parametrize("features", [None, "words", [1]])
 def test_features_must_be_a_function(features):
     with pytest.raises(TypeError, match="features must be a function from a list of Doc objects"):
-        build_module(Bag, features)
+        build_module(Bag, features, exclusive_classes=True)
 
 
 def test_classifier_is_not_sized_without_a_truth():
@@ -161,14 +170,15 @@ def test_model_for_the_other_kind_of_labels_is_refused(exclusive):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Bag(2), r"got a Bag \(a torch module\): return build_module\(Bag, features\) from your"),
-        (Bag, r"got the class Bag: return build_module\(Bag, features\) from your function"),
-        (None, r"got None: end your function with `return build_module\(MyModule, features\)`"),
+        (Bag(2), r"got a Bag \(a torch module\): return build_module\(Bag, SETTINGS\)"),
+        (Bag, r"got the class Bag: return build_module\(Bag, SETTINGS\) from"),
+        (None, r"got None: end your function with `return build_module\(MyModule, SETTINGS\)`"),
         (build_hash_embed_cnn(), r"got an Encoder: an encoder belongs in the \[model.encoder\]"),
-        ("TextCat", r"got a str: return build_module\(MyModule, features\) from your function"),
+        ("TextCat", r"got a str: return build_module\(MyModule, SETTINGS\) from"),
     ],
 )
 def test_something_else_than_a_model_is_refused(model, message):
+    message = message.replace("SETTINGS", "features, exclusive_classes=True")
     with pytest.raises(TypeError, match=f"'topics': the model must be a Thinc Model, {message}"):
         TextCategorizer(Vocab(), model, "topics", exclusive=True, loss=build_focal())
 
@@ -250,7 +260,8 @@ def test_own_loss_is_named_by_the_component_that_computes_it():
 
 
 def test_module_that_detaches_its_logits_is_named():
-    model = build_module(partial(Returning, returned=lambda x: x.detach()), number_words)
+    build = partial(Returning, returned=lambda x: x.detach())
+    model = build_module(build, number_words, exclusive_classes=True)
     component = make_component(model=model)
     examples = make_examples(spacy.blank("en"))
     component.initialize(lambda: examples)
