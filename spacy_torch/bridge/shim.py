@@ -36,8 +36,15 @@ from spacy_torch.bridge.mode import ModeSwitch
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.step import count_change, step
+from spacy_torch.bridge.stored_module import build_stored
 from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
-from spacy_torch.bridge.weights import load_weights, read_header, save_weights, weights_to_chunks
+from spacy_torch.bridge.weights import (
+    Layout,
+    WeightsError,
+    load_built,
+    save_weights,
+    weights_to_chunks,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -355,7 +362,10 @@ class TorchShim(Shim):
         """
         self.is_apart = data == APART
         if data not in (b"", APART):
-            self._load([data] if isinstance(data, bytes) else data)
+            try:
+                self._load([data] if isinstance(data, bytes) else data)
+            except WeightsError as error:  # in a stock component nobody else names it
+                raise error.within(f"the weights of {self.name!r}") from error
         return self
 
     def to_disk(self, path: str | Path) -> None:
@@ -402,11 +412,15 @@ class TorchShim(Shim):
         return chunks[0] if len(chunks) == 1 else chunks
 
     def _load(self, source: Any) -> None:
-        header = read_header(source)
         module = self._model
-        if module is None or self.sizes != header.sizes:
-            module = build_sized(self.build, header.sizes).to(self.device)
-        load_weights(source, named_tensors(module))
+
+        def find_tensors(layout: Layout) -> Mapping[str, Tensor]:
+            nonlocal module
+            if module is None or self.sizes != layout.header.sizes:
+                module = build_stored(self.build, layout).to(self.device)
+            return named_tensors(module)
+
+        header = load_built(source, find_tensors, name=self.name)
         self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
 
     def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Union, cast
 
 import torch
@@ -31,7 +31,9 @@ from spacy_torch.bridge.weights_header import (
     Header as Header,
 )
 from spacy_torch.bridge.weights_header import (
-    Layout,
+    Layout as Layout,
+)
+from spacy_torch.bridge.weights_header import (
     TensorDigest,
     TensorPlace,
     current_versions,
@@ -43,7 +45,7 @@ from spacy_torch.bridge.weights_header import (
 from spacy_torch.bridge.weights_header import (
     WeightsError as WeightsError,
 )
-from spacy_torch.bridge.weights_match import check_match, check_savable
+from spacy_torch.bridge.weights_match import check_match, check_name, check_savable
 
 WeightsSource = Union[str, "os.PathLike[str]", Sequence[bytes]]
 
@@ -109,15 +111,27 @@ def load_weights(
         WeightsError: If anything does not fit, with every name that does not.
         OSError: If the file cannot be opened.
     """
-    with _opened(source) as opened, torch.no_grad():
+    return load_built(source, lambda layout: tensors, name=name)
+
+
+def load_built(
+    source: WeightsSource,
+    find_tensors: Callable[[Layout], Mapping[str, Tensor]],
+    *,
+    name: str | None = None,
+) -> Header:
+    """`load_weights` into tensors that are made once the header has been read and checked."""
+    with _opened(source) as opened:
         layout = _read_layout(opened)
-        if name is not None and name != layout.header.name:
-            raise WeightsError(f"these are weights of {layout.header.name!r}, not of {name!r}")
-        check_match(layout, tensors)
-        staging = torch.empty(weights_bytes.SLICE_BYTES, dtype=torch.uint8)
-        _check_digests(opened, layout, tensors, staging=staging)
-        for tensor_name, place in layout.places.items():
-            _copy_into(tensors[tensor_name], opened, layout, place, staging=staging)
+        if name is not None:
+            check_name(layout.header, name)
+        tensors = find_tensors(layout)
+        with torch.no_grad():
+            check_match(layout, tensors)
+            staging = torch.empty(weights_bytes.SLICE_BYTES, dtype=torch.uint8)
+            _check_digests(opened, layout, tensors, staging=staging)
+            for tensor_name, place in layout.places.items():
+                _copy_into(tensors[tensor_name], opened, layout, place, staging=staging)
         return layout.header
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from spacy_torch.bridge.weights_header import (
     DTYPE_NAMES,
+    Header,
     Layout,
     TensorPlace,
     WeightsError,
@@ -37,23 +39,56 @@ def check_savable(tensors: Mapping[str, object]) -> None:
         raise WeightsError("; ".join(problems))
 
 
+def check_name(header: Header, name: str) -> None:
+    """Raise a `WeightsError` if the weights were saved for something else."""
+    if name != header.name:
+        raise WeightsError(
+            f"these are weights of {header.name!r}, not of {name!r}: use the architecture that "
+            "they were saved with"
+        )
+
+
+def check_shapes(places: Mapping[str, TensorPlace], tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `WeightsError` as `check_match` does, by names, shapes and types only.
+
+    The module's tensors may lie on the "meta" device.
+    """
+    problems: list[str] = []
+    for name in sorted(tensors.keys() & places.keys()):
+        tensor = cast("object", tensors[name])
+        problem = None
+        if isinstance(tensor, Tensor) and not is_lazy(tensor):
+            problem = _difference(places[name], tensor)
+        if problem:
+            problems.append(f"tensor {name!r} {problem}")
+    _report(places, tensors, problems)
+
+
 def check_match(layout: Layout, tensors: Mapping[str, Tensor]) -> None:
     """Raise a `WeightsError` that names every stored tensor which does not fit the module's."""
     places = layout.places
-    missing, extra = tensors.keys() - places.keys(), places.keys() - tensors.keys()
     problems: list[str] = []
-    if missing:
-        problems.append(f"missing from the weights: {list_names(missing)}")
-    if extra:
-        problems.append(f"in the weights but not in the module: {list_names(extra)}")
     for name in sorted(tensors.keys() & places.keys()):
         problem = _unloadable(tensors[name]) or _difference(places[name], tensors[name])
         if problem:
             problems.append(f"tensor {name!r} {problem}")
     problems.extend(_tie_problems(layout, tensors))
-    if problems:
+    _report(places, tensors, problems)
+
+
+def _report(
+    places: Mapping[str, TensorPlace], tensors: Mapping[str, Tensor], problems: Sequence[str]
+) -> None:
+    missing, extra = tensors.keys() - places.keys(), places.keys() - tensors.keys()
+    named: list[str] = []
+    if missing:
+        named.append(f"missing from the weights: {list_names(missing)}")
+    if extra:
+        named.append(f"in the weights but not in the module: {list_names(extra)}")
+    named.extend(problems)
+    if named:
         hints = _prefix_hint(missing, extra) if missing and extra else []
-        message = "; ".join([*problems, *hints])
+        message = "; ".join([*named, *hints])
         raise WeightsError(message if hints else f"{message}. {REBUILD}")
 
 

@@ -160,7 +160,7 @@ def test_weights_of_another_module_leave_this_one_as_it_was(tmp_path):
     model = build_trained(2)
     before = model.predict(X)
     other = nn.Linear(3, 2).state_dict()
-    save_weights(other, tmp_path / "other", name="other", sizes={"n_labels": 3}, info={})
+    save_weights(other, tmp_path / "other", name="scorer", sizes={"n_labels": 3}, info={})
     with pytest.raises(WeightsError, match=r"missing from the weights: .*'linear.weight'"):
         get_shim(model).from_disk(tmp_path / "other")
     assert (model.predict(X) == before).all()
