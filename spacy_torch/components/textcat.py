@@ -175,7 +175,7 @@ class TextCategorizer(TorchPipe):
         self.exclusive = exclusive
         self.loss = loss
         self.class_weights = class_weights
-        self.targets = CategoryTargets(name, exclusive=exclusive)
+        self.targets = CategoryTargets(exclusive=exclusive)
 
     @property
     def support_missing_values(self) -> bool:
@@ -216,7 +216,7 @@ class TextCategorizer(TorchPipe):
 
     def read_targets(self, examples: Sequence[Example]) -> Targets:
         """The truth of examples; see `CategoryTargets.read`."""
-        return self.targets.read(examples, self.labels)
+        return self.targets.read(examples, self.labels, name=self.name)
 
     def initialize(
         self,

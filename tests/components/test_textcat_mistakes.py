@@ -389,6 +389,14 @@ def test_truth_that_is_no_number_is_shown_with_its_text(value, others):
         make_component().initialize(lambda: examples)
 
 
+def test_mistake_is_told_of_a_component_by_its_new_name():
+    nlp = make_nlp()
+    train(nlp, steps=1)
+    nlp.rename_pipe("torch_textcat", "mood")
+    with pytest.raises(ValueError, match="'mood': the example 'text 0' has the categories"):
+        nlp.get_pipe("mood").read_targets(examples_with({"good": 1.0, "bad": 1.0}))
+
+
 @pytest.mark.parametrize("value", [1, True, numpy.float32(1), numpy.int64(1), numpy.True_])
 def test_truth_may_be_any_kind_of_number(value):
     component = make_component()
