@@ -11,6 +11,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from torch import Tensor
 
+from spacy_torch.architectures.encoder import MeasureDocs, measure_sample
 from spacy_torch.bridge.building import (
     ModuleBuilder,
     check_builder,
@@ -20,8 +21,6 @@ from spacy_torch.bridge.building import (
 from spacy_torch.bridge.errors import ModuleOutputError
 from spacy_torch.bridge.model import get_shim, wrap_module
 from spacy_torch.bridge.runtime import Runtime
-
-MeasureDocs = Callable[[Sequence[Doc]], Mapping[str, int]]
 
 
 def build_classifier(
@@ -58,7 +57,7 @@ def build_classifier(
         name=f"{name} logits",
         featurize=featurize,
         check=partial(check_logits, name=name),
-        measure=partial(_measure, measure_docs=measure),
+        measure=partial(_measure, measure=measure),
         upstream=upstream,
         runtime=runtime,
         skip_empty="n_labels" if skip_empty else None,
@@ -134,17 +133,14 @@ def _next_step(returned: Any) -> str:
 
 
 def _measure(
-    docs: Sequence[Doc] | None, Y: Floats2d | None, *, measure_docs: MeasureDocs | None
+    docs: Sequence[Doc] | None, Y: Floats2d | None, *, measure: MeasureDocs | None
 ) -> dict[str, int]:
     if Y is None:
         raise ValueError(
             "A classifier is sized by its labels: initialize it with a sample of the truth, "
             "an array of shape (batch, label)"
         )
-    sizes = {"n_labels": int(Y.shape[1])}
-    if measure_docs is not None:
-        sizes.update(measure_docs(docs or []))
-    return sizes
+    return {"n_labels": int(Y.shape[1]), **measure_sample(docs, Y, measure=measure)}
 
 
 def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:

@@ -13,6 +13,8 @@ from torch import nn
 from spacy_torch.bridge.building import ModuleBuilder, check_builder
 from spacy_torch.nn.encoder_output import check_tokens
 
+MeasureDocs = Callable[[Sequence[Doc]], Mapping[str, int]]
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -38,7 +40,7 @@ class Encoder:
     build: ModuleBuilder
     featurize: Callable[..., Any]
     width: int
-    measure: Callable[[Sequence[Doc]], Mapping[str, int]] | None = None
+    measure: MeasureDocs | None = None
     upstream: Model[Any, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +69,13 @@ def check_encoder(encoder: object, *, name: str) -> None:
         what = "None"
         step = "end the function that builds it with `return Encoder(...)`"
     raise TypeError(f"{name}: the encoder must be an Encoder, got {what}: {step}")
+
+
+def measure_sample(
+    docs: Sequence[Doc] | None, Y: Any, *, measure: MeasureDocs | None
+) -> dict[str, int]:
+    """The sizes that an encoder takes from the documents of an initialization."""
+    return dict(measure(docs or [])) if measure is not None else {}
 
 
 def check_encoded(

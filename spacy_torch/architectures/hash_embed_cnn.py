@@ -8,7 +8,7 @@ from functools import partial
 from spacy.tokens import Doc
 
 from spacy_torch.architectures.encoder import Encoder
-from spacy_torch.features.tokens import HashedTokens
+from spacy_torch.features.tokens import HashedTokens, vectors_width
 from spacy_torch.nn.hash_embed_cnn import HashEmbedCNN
 
 
@@ -55,7 +55,7 @@ def measure_vectors(docs: Sequence[Doc]) -> dict[str, int]:
     Raises:
         ValueError: there are no documents, or the vocabulary has no vectors.
     """
-    width = docs[0].vocab.vectors_length if docs else 0
+    width = vectors_width(docs)
     if not width:
         raise ValueError(
             "static_vectors = true, but the vocabulary has no vectors: name a pipeline that "

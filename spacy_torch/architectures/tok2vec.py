@@ -9,7 +9,12 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ints1d
 
-from spacy_torch.architectures.encoder import Encoder, check_encoded, check_encoder
+from spacy_torch.architectures.encoder import (
+    Encoder,
+    check_encoded,
+    check_encoder,
+    measure_sample,
+)
 from spacy_torch.bridge.arrays import to_arrays
 from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
@@ -22,28 +27,17 @@ def build_tok2vec(
     """One vector per token, for `tok2vec` and its listeners or inside any stock model."""
     name = "spacy-torch.Tok2Vec.v1"
     check_encoder(encoder, name=name)
-    measure = encoder.measure
     return wrap_module(
         encoder.build,
         name=name,
         featurize=encoder.featurize,
         collect=_collect_vectors,
         check=partial(check_encoded, name=name, width=encoder.width),
-        measure=_MeasureDocs(measure) if measure is not None else None,
+        measure=partial(measure_sample, measure=encoder.measure),
         upstream=encoder.upstream,
         runtime=runtime,
         width=encoder.width,
     )
-
-
-class _MeasureDocs:
-    """Sizes from the documents alone, as a picklable callable."""
-
-    def __init__(self, measure: Any) -> None:
-        self.measure = measure
-
-    def __call__(self, docs: Any, Y: Any) -> dict[str, int]:
-        return dict(self.measure(docs or []))
 
 
 def _collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[Floats2d], Any]:

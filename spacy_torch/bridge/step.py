@@ -8,8 +8,6 @@ from thinc.optimizers import Optimizer
 from torch import Tensor, nn
 
 from spacy_torch.bridge.foreign_step import ShownArray, foreign_step
-from spacy_torch.bridge.gradients import find_non_finite as find_non_finite
-from spacy_torch.bridge.gradients import gradient_norms as gradient_norms
 from spacy_torch.bridge.schedule_position import count_schedules
 from spacy_torch.bridge.stock_step import stock_step
 from spacy_torch.bridge.torch_optimizer import TorchOptimizer

@@ -81,7 +81,7 @@ def vectors_width(docs: Sequence[Doc | Span]) -> int:
 
 
 def _join(columns: Ids) -> Ids:
-    """One 64-bit number for each column's values, different for different ones."""
+    """A 64-bit hash of each column's values, so that different ones almost never share it."""
     keys = columns[0].copy()
     for column in columns[1:]:
         keys ^= keys >> np.uint64(29)

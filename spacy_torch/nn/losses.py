@@ -33,7 +33,9 @@ def cross_entropy(
     Args:
         weights: multiply a row by the weight of its true label; a row without one counts 1.
         label_smoothing: share of the target spread evenly over all labels, in rows with
-            a true label (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567).
+            a true label (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567). What is
+            spread has the weight of the row, not that of each label, unlike torch's
+            `cross_entropy`.
     """
     log_probs = F.log_softmax(logits, dim=1)
     log_p, truth, counts = _log_p_of_what_may_be_true(log_probs, targets)

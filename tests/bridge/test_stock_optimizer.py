@@ -11,8 +11,9 @@ from thinc.optimizers import Optimizer
 from torch import nn
 
 from spacy_torch.bridge.averages import averaged_parameters, decay_since
+from spacy_torch.bridge.gradients import gradient_norms
 from spacy_torch.bridge.keys import parameter_key
-from spacy_torch.bridge.step import gradient_norms, step
+from spacy_torch.bridge.step import step
 
 SHAPES = {"vector": (5,), "matrix": (7, 3), "cube": (2, 3, 4), "tall": (200, 9)}
 N_STEPS = 60
