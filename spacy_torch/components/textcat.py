@@ -24,7 +24,7 @@ from spacy_torch.components.class_weights import (
     check_class_weights,
 )
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.textcat_parts import check_parts, check_thresholds
+from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
 
 DEFAULT_MODEL = """
@@ -235,8 +235,9 @@ class TextCategorizer(TorchPipe):
         self._check_initialize(get_examples)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
-        self._check_label_count()
-        self._check_positive_label(positive_label)
+        check_labels(
+            self.name, self.labels, exclusive=self.exclusive, positive_label=positive_label
+        )
         self._check_known("thresholds", self.cfg["thresholds"])
         self.cfg["positive_label"] = positive_label
         self.cfg["class_weights"] = self._weigh_classes(get_examples)
@@ -244,29 +245,6 @@ class TextCategorizer(TorchPipe):
         truth = numpy.nan_to_num(self.read_targets(sample))
         self.model.initialize(X=[eg.reference for eg in sample], Y=truth)
         self._note_labels()
-
-    def _check_label_count(self) -> None:
-        needed = 2 if self.exclusive else 1
-        if len(self.labels) < needed:
-            raise ValueError(
-                f"{self.name!r} needs at least {needed} label{'s' * (needed > 1)}, found "
-                f"{list(self.labels)}: annotate doc.cats in the training examples, pass labels= "
-                "to initialize(), or call add_label()"
-                + (
-                    '; for one yes-or-no label use "torch_textcat_multilabel"'
-                    if self.exclusive
-                    else ""
-                )
-            )
-
-    def _check_positive_label(self, positive_label: str | None) -> None:
-        if positive_label is None:
-            return
-        if positive_label not in self.labels or len(self.labels) != 2 or not self.exclusive:
-            raise ValueError(
-                f"{self.name!r}: positive_label must be one of two exclusive labels, got "
-                f"{positive_label!r} with the labels {list(self.labels)}"
-            )
 
     def _check_known(self, setting: str, by_label: dict[str, float]) -> None:
         unknown = sorted(set(by_label) - set(self.labels))

@@ -1,7 +1,8 @@
-"""What a text classifier accepts as its model, its loss and its thresholds."""
+"""What a text classifier accepts as its model, its loss, its thresholds and its labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from thinc.api import Model
@@ -48,6 +49,27 @@ def check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) 
         raise ValueError(
             f"{name!r}: a threshold must be between 0 and 1, as scores are, got "
             + (f"thresholds = {wrong}" if wrong else f"threshold = {threshold}")
+        )
+
+
+def check_labels(
+    name: str, labels: Sequence[str], *, exclusive: bool, positive_label: str | None
+) -> None:
+    """Raise a `ValueError` for too few labels, or a positive one that is not one of two."""
+    needed = 2 if exclusive else 1
+    if len(labels) < needed:
+        raise ValueError(
+            f"{name!r} needs at least {needed} label{'s' * (needed > 1)}, found {list(labels)}: "
+            "annotate doc.cats in the training examples, pass labels= to initialize(), or call "
+            "add_label()"
+            + ('; for one yes-or-no label use "torch_textcat_multilabel"' if exclusive else "")
+        )
+    if positive_label is None:
+        return
+    if positive_label not in labels or len(labels) != 2 or not exclusive:
+        raise ValueError(
+            f"{name!r}: positive_label must be one of two exclusive labels, got "
+            f"{positive_label!r} with the labels {list(labels)}"
         )
 
 
