@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spacy_torch.bridge.arrays import as_call, call_from_thinc, to_arrays, to_tensors
 from spacy_torch.bridge.building import ModuleBuilder, check_builder
-from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.bridge.runtime import Runtime, check_runtime
 from spacy_torch.bridge.shim import Backprop, TorchShim
 from spacy_torch.bridge.tree import map_leaves
 
@@ -34,7 +34,7 @@ def wrap_module(
     check: Check | None = None,
     measure: Measure | None = None,
     upstream: Model[Any, Any] | None = None,
-    runtime: Runtime | None = None,
+    runtime: Runtime | Mapping[str, Any] | None = None,
     width: int | None = None,
     skip_empty: str | None = None,
 ) -> Model[Any, Any]:
@@ -58,16 +58,18 @@ def wrap_module(
         measure: `(X, Y) -> sizes` at initialization, where either may be None.
         upstream: a Thinc model from the same input to `list[Floats2d]`, run first and
             trained along.
-        runtime: device, precision and reaction to NaN.
+        runtime: device, precision and reaction to NaN; a mapping of `Runtime`'s settings
+            will do.
         width: the model's output width, if it is known before the data.
         skip_empty: spare the module documents without tokens; their output is a row of
             zeros, as wide as the size of this name.
 
     Raises:
-        TypeError: `build` is a module already, or nothing that can build one.
+        TypeError: `build` is a module already, or nothing that can build one, or `runtime`
+            has an unknown setting.
     """
     check_builder(build, name=name)
-    shim = TorchShim(build, name=name, runtime=runtime)
+    shim = TorchShim(build, name=name, runtime=check_runtime(runtime))
     return Model(
         name,
         _forward,

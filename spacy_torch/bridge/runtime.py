@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, cast
 
 import torch
 from thinc.api import CupyOps, get_current_ops
 
 Precision = Literal["fp32", "bf16", "fp16"]
+MISC = '@misc = "spacy-torch.Runtime.v1"'
 NonFinite = Literal["raise", "skip"]
 
 
@@ -91,6 +93,30 @@ def build_runtime(
         # An int would make an integer tensor, and gradients would be cut to integers.
         loss_scale=float(loss_scale),
     )
+
+
+def check_runtime(runtime: Runtime | Mapping[str, Any] | None) -> Runtime:
+    """A runtime, also of one given as a plain block of settings.
+
+    Raises:
+        TypeError: it is neither, or names unknown settings.
+        ValueError: a setting is not possible.
+    """
+    if runtime is None:
+        return Runtime()
+    if isinstance(runtime, Runtime):
+        return runtime
+    if not isinstance(cast("object", runtime), Mapping):
+        raise TypeError(
+            f"runtime must be a block with {MISC}, or a mapping of its settings, got {runtime!r}"
+        )
+    known = [field.name for field in fields(Runtime)]
+    unknown = [repr(key) for key in runtime if key not in known]
+    if unknown:
+        raise TypeError(
+            f"runtime has no setting {', '.join(unknown)}; there are {', '.join(known)}"
+        )
+    return build_runtime(**runtime)
 
 
 def _is_present(device: torch.device) -> bool:

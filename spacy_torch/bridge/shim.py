@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 import math
+import os
 from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -34,7 +35,7 @@ from spacy_torch.bridge.forks import guard_forks
 from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.mode import ModeSwitch
 from spacy_torch.bridge.precision import FullPrecision, build_precision
-from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.bridge.runtime import MISC, Runtime
 from spacy_torch.bridge.step import count_change, step
 from spacy_torch.bridge.stored_module import build_stored
 from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
@@ -50,8 +51,9 @@ logger = logging.getLogger(__name__)
 
 Backprop = Callable[[Any], Any]
 
-# What stands for the weights inside Thinc's message when they lie in a file beside it.
-APART = b"apart"
+# What stands for the weights inside Thinc's message when they lie in a file beside it, in
+# front of the digest of that file's contents.
+APART = b"apart "
 _weights_apart: ContextVar[bool] = ContextVar("weights_apart", default=False)
 
 
@@ -93,12 +95,14 @@ class TorchShim(Shim):
         self.sizes: dict[str, int] = {}
         self.info: dict[str, Any] = {}
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
+        self._digest: str | None = None  # of the weights in that file, or written to one last
         self.steps = 0
         self.skipped_steps = 0
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._shown: list[ShownArray] = []  # through which somebody may move the weights
         self._buffers: BufferSnapshot | None = None  # as they were after the last step
         self._device: torch.device | None = None
+        self._process = os.getpid()  # that the module was put on its device by
         self._switch: ModeSwitch | None = None
         self._precision: FullPrecision = build_precision(self.runtime)
         guard_forks()
@@ -132,15 +136,21 @@ class TorchShim(Shim):
 
     @property
     def device(self) -> torch.device:
-        """Where the module is, or will be built."""
+        """Where the module is, or will be built.
+
+        Raises:
+            RuntimeError: the module is on a GPU, and this is a process forked since.
+        """
+        self._check_process()
         if self._device is None:
             self._device = self.runtime.find_device()
+            logger.info("%s: the module runs on %s", self.owner or self.name, self._device)
         return self._device
 
     def initialize(self, sizes: Mapping[str, int]) -> None:
         """Build the module afresh, as Thinc's layers forget what they knew as well."""
         module = build_sized(self.build, sizes).to(self.device)
-        self._model, self.sizes = module, dict(sizes)
+        self._model, self.sizes, self._process = module, dict(sizes), os.getpid()
 
     def resize(self, sizes: Mapping[str, int]) -> None:
         """Rebuild the module with other sizes, keeping what was learned."""
@@ -285,7 +295,7 @@ class TorchShim(Shim):
         )
         if self.runtime.non_finite == "raise":
             raise NonFiniteError(
-                f'{message}, or set non_finite = "skip" in the [model.runtime] block'
+                f'{message}, or set non_finite = "skip" in the [model.runtime] block ({MISC})'
             )
         self.skipped_steps += 1
         logger.warning("%s. Step skipped (%d so far).", message, self.skipped_steps)
@@ -350,9 +360,12 @@ class TorchShim(Shim):
     def to_bytes(self) -> Any:
         """The weights as bytes, or as a list of bytes where they pass the size of one.
 
-        Empty for a module not built yet; a mark while `weights_apart` is open.
+        Empty for a module not built yet. While `weights_apart` is open, a mark with the
+        digest of what `to_disk` wrote last.
         """
-        return APART if _weights_apart.get() and self.is_built else self._pack()
+        if _weights_apart.get() and self.is_built:
+            return APART + (self._digest or "").encode()
+        return self._pack()
 
     def from_bytes(self, data: Any) -> TorchShim:
         """Build the module from the sizes stored with the weights, and fill it.
@@ -360,8 +373,11 @@ class TorchShim(Shim):
         Raises:
             WeightsError: the bytes do not fit; the module is then as it was.
         """
-        self.is_apart = data == APART
-        if data not in (b"", APART):
+        self.is_apart = isinstance(data, bytes) and data.startswith(APART)
+        self._digest = None
+        if self.is_apart:
+            self._digest = data[len(APART) :].decode() or None
+        elif data != b"":
             try:
                 self._load([data] if isinstance(data, bytes) else data)
             except WeightsError as error:  # in a stock component nobody else names it
@@ -370,7 +386,7 @@ class TorchShim(Shim):
 
     def to_disk(self, path: str | Path) -> None:
         """Write the weights to a safetensors file, beside it first, then renamed."""
-        save_weights(
+        self._digest = save_weights(
             named_tensors(self.module), path, sizes=self.sizes, info=self.info, name=self.name
         )
 
@@ -380,9 +396,21 @@ class TorchShim(Shim):
         Raises:
             WeightsError: the file does not fit; the module is then as it was.
         """
-        self._load(path)
+        self._load(path, digest=self._digest if self.is_apart else None)
         self.is_apart = False
         return self
+
+    def _check_process(self) -> None:
+        """Say what to do where CUDA would only say that it cannot be initialized."""
+        is_on_gpu = self.is_built and self._device is not None and self._device.type == "cuda"
+        if not is_on_gpu or self._process == os.getpid():
+            return
+        raise RuntimeError(
+            f"{self.owner or self.name}: its module is on the GPU ({self._device}), which a forked "
+            "process cannot use: call nlp.pipe with n_process=1, which is fastest on a GPU, or "
+            'set device = "cpu" in the [model.runtime] block, or start the processes with '
+            'multiprocessing.set_start_method("spawn")'
+        )
 
     def _undo_update(self) -> None:
         self.drop_gradients()
@@ -411,7 +439,7 @@ class TorchShim(Shim):
         )
         return chunks[0] if len(chunks) == 1 else chunks
 
-    def _load(self, source: Any) -> None:
+    def _load(self, source: Any, *, digest: str | None = None) -> None:
         module = self._model
 
         def find_tensors(layout: Layout) -> Mapping[str, Tensor]:
@@ -420,8 +448,9 @@ class TorchShim(Shim):
                 module = build_stored(self.build, layout).to(self.device)
             return named_tensors(module)
 
-        header = load_built(source, find_tensors, name=self.name)
+        header = load_built(source, find_tensors, name=self.name, digest=digest)
         self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
+        self._process = os.getpid()
 
     def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:
         scale = self._precision.scale

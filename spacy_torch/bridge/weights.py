@@ -28,19 +28,21 @@ from spacy_torch.bridge.weights_bytes import (
     read_bytes,
 )
 from spacy_torch.bridge.weights_header import (
-    Header as Header,
-)
-from spacy_torch.bridge.weights_header import (
-    Layout as Layout,
-)
-from spacy_torch.bridge.weights_header import (
+    LENGTH_BYTES,
     TensorDigest,
     TensorPlace,
     current_versions,
     decode_header,
     encode_header,
+    header_digest,
     list_names,
     place_tensors,
+)
+from spacy_torch.bridge.weights_header import (
+    Header as Header,
+)
+from spacy_torch.bridge.weights_header import (
+    Layout as Layout,
 )
 from spacy_torch.bridge.weights_header import (
     WeightsError as WeightsError,
@@ -57,11 +59,14 @@ def save_weights(
     name: str,
     sizes: Mapping[str, int],
     info: Mapping[str, Any],
-) -> None:
+) -> str:
     """Write tensors to a file that is replaced whole, or on any failure left as it was.
 
     Tensors may be on any device, of any stride, and share memory: a shared one is
     stored under each of its names. The same tensors always give the same bytes.
+
+    Returns:
+        A digest of all that was written, for `load_built`.
 
     Raises:
         WeightsError: If a tensor, `sizes` or `info` cannot be stored.
@@ -69,7 +74,7 @@ def save_weights(
     """
     check_savable(tensors)
     with replacing(path) as file:
-        _write(tensors, FileSink(file), name=name, sizes=sizes, info=info)
+        return _write(tensors, FileSink(file), name=name, sizes=sizes, info=info)
 
 
 def weights_to_chunks(
@@ -119,8 +124,12 @@ def load_built(
     find_tensors: Callable[[Layout], Mapping[str, Tensor]],
     *,
     name: str | None = None,
+    digest: str | None = None,
 ) -> Header:
-    """`load_weights` into tensors that are made once the header has been read and checked."""
+    """`load_weights` into tensors that are made once the header has been read and checked.
+
+    With a `digest`, only the very weights for which `save_weights` returned it are loaded.
+    """
     with _opened(source) as opened:
         layout = _read_layout(opened)
         if name is not None:
@@ -128,6 +137,12 @@ def load_built(
         tensors = find_tensors(layout)
         with torch.no_grad():
             check_match(layout, tensors)
+            if digest is not None and digest != layout.digest:
+                raise WeightsError(
+                    "these weights and the file 'model' beside them come from two different "
+                    "saves, of which one was not finished: save again, or copy both from the "
+                    "same one"
+                )
             staging = torch.empty(weights_bytes.SLICE_BYTES, dtype=torch.uint8)
             _check_digests(opened, layout, tensors, staging=staging)
             for tensor_name, place in layout.places.items():
@@ -142,7 +157,7 @@ def _write(
     name: str,
     sizes: Mapping[str, int],
     info: Mapping[str, Any],
-) -> None:
+) -> str:
     # The header goes in last: digests are then of the bytes written, even if another
     # thread trains meanwhile, and a file cut off before the end has no header at all.
     places = place_tensors(tensors)
@@ -165,7 +180,9 @@ def _write(
             position += len(data)
         digests[tensor_name] = digest.text()
     header = dataclasses.replace(header, digests=digests)
-    sink.write_at(0, memoryview(encode_header(header, places)))
+    encoded = encode_header(header, places)
+    sink.write_at(0, memoryview(encoded))
+    return header_digest(encoded[LENGTH_BYTES:])
 
 
 @contextlib.contextmanager

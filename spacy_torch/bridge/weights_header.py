@@ -83,11 +83,15 @@ class TensorPlace(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A whole header as read: our facts, each tensor's place, and where the tensors begin."""
+    """A whole header as read: our facts, each tensor's place, and where the tensors begin.
+
+    `digest` is that of the header's bytes, and so, through the tensors' own, of everything.
+    """
 
     header: Header
     places: dict[str, TensorPlace]
     data_start: int
+    digest: str
 
 
 class TensorDigest:
@@ -202,7 +206,12 @@ def decode_header(read: Callable[[int, int], bytes], *, size: int) -> Layout:
             "damaged header: its digests are not for the tensors it lists, they differ in "
             f"{list_names(header.digests.keys() ^ places.keys())}. {RESTORE}"
         )
-    return Layout(header, places, data_start)
+    return Layout(header, places, data_start, header_digest(text.encode()))
+
+
+def header_digest(encoded: bytes) -> str:
+    """The digest of a header's JSON, without the length in front of it."""
+    return hashlib.sha256(encoded).hexdigest()
 
 
 def list_names(names: set[str]) -> str:

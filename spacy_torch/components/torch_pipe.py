@@ -18,7 +18,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from torch import Tensor
 
-from spacy_torch.bridge.atomic import replacing
+from spacy_torch.bridge.atomic import replacing, replacing_together
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim, weights_apart
@@ -148,7 +148,7 @@ class TorchPipe(TrainablePipe):
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the weights with the gradients collected so far."""
         for shim in find_shims(self.model):
-            shim.owner = self.name  # an error should name the component as it is called now
+            shim.owner = self.name  # for errors; `nlp.rename_pipe` may have changed it
         self.model.finish_update(sgd)
 
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
@@ -254,8 +254,10 @@ class TorchPipe(TrainablePipe):
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save into a directory: `cfg`, `model` and one `.safetensors` file per module.
 
-        Every file is written beside and renamed, the weights first: a crash leaves the
-        files of the save before.
+        All files are written beside the old ones and then renamed together: a failure
+        leaves the save before as it was. A crash between two renames may leave files of
+        two saves; weights that are not those of the file `model`, or that have other labels
+        than `cfg`, are refused when loading.
         """
         self._validate_serialization_attrs()
         self._note_labels()
@@ -276,7 +278,8 @@ class TorchPipe(TrainablePipe):
             "cfg": write_cfg,
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
         }
-        util.to_disk(path, writers, exclude)
+        with replacing_together():
+            util.to_disk(path, writers, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load what `to_disk` saved; labels and settings stay as they were if it fails.

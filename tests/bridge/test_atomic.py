@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spacy_torch.bridge.atomic import replacing
+from spacy_torch.bridge.atomic import replacing, replacing_together
 from spacy_torch.bridge.weights import load_weights, save_weights
 
 FACTS = {"name": "X", "sizes": {}, "info": {}}
@@ -64,6 +64,24 @@ def test_a_disk_that_fills_up_leaves_the_old_file_and_no_litter(saved: Path, mon
     assert caught.value.errno == errno.ENOSPC
     assert os.listdir(saved.parent) == [saved.name]
     assert_still_ones(saved)
+
+
+def test_files_written_together_are_replaced_at_the_end_or_not_at_all(tmp_path: Path):
+    def write(text: bytes, *, divisor: int) -> float:
+        with replacing_together():
+            for name in ("a", "b"):
+                with replacing(tmp_path / name) as file:
+                    file.write(text)
+            assert text == b"new" or not (tmp_path / "a").exists()
+            return 1 / divisor
+
+    write(b"old", divisor=1)
+    with pytest.raises(ZeroDivisionError):
+        write(b"new", divisor=0)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a": b"old",
+        "b": b"old",
+    }
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -1,8 +1,10 @@
 """Device, precision and the reaction to NaN are checked when they are set."""
 
 import logging
+import os
 
 import pytest
+import spacy
 import torch
 from spacy import registry
 from thinc.api import NumpyOps, use_ops
@@ -69,3 +71,46 @@ def test_config_refuses_an_unknown_precision(caplog):
     config = {"runtime": {"@misc": "spacy-torch.Runtime.v1", "precision": "fp8"}}
     with pytest.raises(ValueError, match=r"fp8|fp32"):
         registry.resolve(config)
+
+
+def test_plain_settings_make_a_runtime():
+    model = wrap_module(torch.nn.Identity, runtime={"device": "cpu", "non_finite": "skip"})
+    assert get_shim(model).runtime == Runtime(device="cpu", non_finite="skip")
+
+
+def test_unknown_settings_are_named():
+    message = r"runtime has no setting 'presicion'; there are device, precision, non_finite, loss_"
+    with pytest.raises(TypeError, match=message):
+        wrap_module(torch.nn.Identity, runtime={"presicion": "bf16"})
+
+
+def test_runtime_must_be_settings():
+    with pytest.raises(TypeError, match='block with @misc.*Runtime.v1", or a mapping'):
+        wrap_module(torch.nn.Identity, runtime="cpu")
+
+
+def test_component_takes_plain_settings_from_the_config():
+    nlp = spacy.blank("en")
+    settings = {"non_finite": "skip", "device": "cpu"}
+    component = nlp.add_pipe("torch_textcat", config={"model": {"runtime": settings}})
+    assert get_shim(component.logits_model).runtime == Runtime(**settings)
+
+
+def test_device_is_logged_once(caplog):
+    model = wrap_module(torch.nn.Identity, name="net", runtime=Runtime(device="cpu"))
+    with caplog.at_level(logging.INFO, logger="spacy_torch"):
+        model.initialize()
+        model.predict(torch.ones(1, 2).numpy())
+    assert [record.message for record in caplog.records] == ["net: the module runs on cpu"]
+
+
+def test_module_on_a_gpu_says_what_to_do_in_a_forked_process(monkeypatch):
+    model = wrap_module(torch.nn.Identity, name="net", runtime=Runtime(device="cpu"))
+    model.initialize()
+    monkeypatch.setattr(get_shim(model), "_device", torch.device("cuda", 0))
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    for use in (model.predict, model.begin_update, lambda X: model.initialize()):
+        with pytest.raises(
+            RuntimeError, match=r"net: its module is on the GPU \(cuda:0\), which a f"
+        ):
+            use(torch.ones(1, 2).numpy())

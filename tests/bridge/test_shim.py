@@ -208,7 +208,8 @@ def test_nan_gradient_stops_and_names_module_step_and_parameter():
     before = values(model)
     message = (
         r"'net', step 2: the gradient of weight, bias is NaN or infinite; the weights were not "
-        r'touched\. Look for .*set non_finite = "skip" in the \[model.runtime\] block'
+        r'touched\. Look for .*set non_finite = "skip" in the \[model.runtime\] block '
+        r'\(@misc = "spacy-torch\.Runtime\.v1"\)'
     )
     with pytest.raises(NonFiniteError, match=message):
         update(model, optimizer, d_Y=nan_gradient())

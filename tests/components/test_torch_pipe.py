@@ -1,7 +1,9 @@
 """Every component with a torch module: saving, loading, copying, labels, rehearsing."""
 
 import errno
+import itertools
 import json
+import os
 import pickle
 from typing import Any
 
@@ -15,6 +17,7 @@ from tiny_textcat import make_examples, make_nlp, predict, train
 
 from spacy_torch.bridge import weights
 from spacy_torch.bridge.model import get_shim
+from spacy_torch.bridge.weights import WeightsError
 from spacy_torch.components.torch_pipe import TorchPipe
 
 NAME = "torch_textcat"
@@ -82,6 +85,43 @@ def test_disk_that_fills_while_saving_leaves_the_last_save(tmp_path, monkeypatch
         with pytest.raises(OSError, match=r"nothing was replaced.*model\.safetensors"):
             nlp.to_disk(tmp_path)
     assert predict(spacy.load(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    ("k", "words"), [(1, "nothing was replaced"), (2, "1 other files were"), (3, "2 other files")]
+)
+@pytest.mark.parametrize("adds_label", [True, False])
+def test_disk_that_fails_between_renames_never_leaves_a_mixture(
+    k, words, adds_label, tmp_path, monkeypatch
+):
+    nlp = make_trained()
+    nlp.to_disk(tmp_path)
+    before = predict(nlp)
+    nlp.update(make_examples(nlp), sgd=nlp.resume_training())
+    if adds_label:
+        nlp.get_pipe(NAME).add_label("ugly")
+    calls, replace = itertools.count(1), os.replace
+
+    def fail_once(*args: Any) -> None:
+        if next(calls) == k:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        replace(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail_once)
+        with pytest.raises(OSError, match=words):
+            nlp.to_disk(tmp_path)
+    assert not list(tmp_path.rglob(".spacy-torch-*"))
+    if k == 1:
+        assert predict(spacy.load(tmp_path)) == before
+    elif k == 2:
+        with pytest.raises(WeightsError, match=r"come from two different saves|has shape|labels"):
+            spacy.load(tmp_path)
+    elif adds_label:
+        with pytest.raises(WeightsError, match="were saved with the labels"):
+            spacy.load(tmp_path)
+    else:  # only cfg is of the save before, and it has not changed
+        assert predict(spacy.load(tmp_path)) == predict(nlp)
 
 
 # Labels ---------------------------------------------------------------------------------
