@@ -87,6 +87,11 @@ def copy_learned(source: nn.Module, target: nn.Module) -> None:
     A tensor of the same shape is copied whole. Where a shape grew or shrank, the part
     that both have is copied and the rest keeps its fresh values: the rows of labels that
     were learned survive when a label is added.
+
+    "Both have" means the leading part of each axis: place k of an axis stays place k. That
+    is right where labels, or another size that grows, are a whole axis or the end of one.
+    A layer with more behind them on the same axis, such as a `Linear` of `[n_labels logits,
+    n features]`, gets its features' weights in the places of labels: train it anew.
     """
     learned = named_tensors(source)
     for name, tensor in named_tensors(target).items():
