@@ -1,16 +1,26 @@
 """Settings for some of a module's parameters, chosen by regular expressions on their names."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
 
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "learn_rate": ((int, float, Iterable), "a number or a schedule"),
+    "learn_rate_factor": ((int, float), "a number"),
+    "weight_decay": ((int, float), "a number"),
+    "freeze": ((bool,), "true or false"),
+    "unfreeze_step": ((int,), "a whole number"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterGroup:
     """What holds for the parameters whose name the pattern is found in (`re.search`).
+
+    A name is that of the parameter in its module, or the component's, a dot and that.
 
     `learn_rate` replaces the optimizer's, a number or a schedule; `learn_rate_factor` multiplies
     it, so that the group shares the optimizer's schedule. A `weight_decay` given here also
@@ -75,6 +85,13 @@ def _mistakes(group: Mapping[str, Any]) -> list[str]:
             mistakes.append(f"pattern {pattern!r} is not a regular expression: {error}")
     if group.get("learn_rate") is not None and group.get("learn_rate_factor") is not None:
         mistakes.append("give learn_rate or learn_rate_factor, not both")
+    for key, (kinds, expected) in _KINDS.items():
+        value = group.get(key)
+        # True is an int, and "false" would count as true.
+        is_other = isinstance(value, bool) != (bool in kinds) or not isinstance(value, kinds)
+        is_other = is_other or isinstance(value, str)  # which is iterable, but no schedule
+        if value is not None and is_other:
+            mistakes.append(f"{key} must be {expected}, got {value!r}")
     for key in ("learn_rate", "learn_rate_factor", "weight_decay", "unfreeze_step"):
         value = group.get(key)
         if isinstance(value, (int, float)) and not value >= 0:

@@ -253,7 +253,7 @@ class TorchShim(Shim):
             return
         self.steps += 1
         self._count_late_moves()
-        shown = step(optimizer, parameters, shim_id=self.id, norms=norms)
+        shown = step(optimizer, parameters, shim_id=self.id, norms=norms, owner=self.owner)
         self._shown += [array for array in shown if array() is not None]
         self._buffers = None
 

@@ -19,12 +19,13 @@ def step(
     *,
     shim_id: int,
     norms: Mapping[str, float] | None = None,
+    owner: str | None = None,
 ) -> list[ShownArray]:
     """Move every parameter that has a gradient, then drop the gradients.
 
     `parameters` are all of the module by name, those without a gradient too: patterns of
     parameter groups are held against them. `norms` is what `gradient_norms(parameters)` gave,
-    if it has been called for this step.
+    if it has been called for this step. `owner` is the component's name, for the patterns.
 
     Returns:
         References to arrays through which the optimizer may still move the parameters (see
@@ -36,7 +37,7 @@ def step(
         count_schedules(optimizer)
     with torch.no_grad():
         if isinstance(optimizer, TorchOptimizer):
-            optimizer.step(parameters, shim_id=shim_id, norms=norms)
+            optimizer.step(parameters, shim_id=shim_id, norms=norms, owner=owner)
         elif isinstance(optimizer, Optimizer) and type(optimizer) is Optimizer:
             stock_step(optimizer, parameters, shim_id=shim_id, norms=norms)
         else:

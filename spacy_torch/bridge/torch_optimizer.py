@@ -28,7 +28,8 @@ class TorchOptimizer(Optimizer):
 
     Gradients of a module are clipped to `grad_clip` by the norm of all of them together (0:
     not clipped). `groups` are dictionaries of the fields of `ParameterGroup`; a parameter
-    belongs to the first group whose pattern is found in its name.
+    belongs to the first group whose pattern is found in its name, be it `encoder.weight` or, with
+    the component in front, `textcat.encoder.weight`.
 
     Thinc's layers in the same pipeline have the same learning rate, betas, decay and averages;
     they are clipped one by one, and groups and momentum do not concern them.
@@ -69,7 +70,8 @@ class TorchOptimizer(Optimizer):
         count_schedules(self)
         self._move = move
         self._n_moments = n_moments
-        self._group_of: dict[str, int | None] = {}
+        self._group_of: dict[tuple[int, str], int | None] = {}
+        self._full_names: list[str] = []
         self._matched: set[int] = set()
 
     def step(
@@ -78,13 +80,17 @@ class TorchOptimizer(Optimizer):
         *,
         shim_id: int,
         norms: Mapping[str, float] | None = None,
+        owner: str | None = None,
     ) -> None:
         """Move the parameters of one module that have a gradient and are not frozen.
 
+        Args:
+            owner: the component's name, which patterns may begin with.
+
         Raises:
-            ValueError: the pattern of a group has matched nothing by the module's second step.
+            ValueError: a group has no parameter by the module's second step.
         """
-        self._match(parameters)
+        self._match(parameters, shim_id=shim_id, owner=owner)
         counts, count_key = update_counts(self), parameter_key(shim_id, "")
         step = counts.get(count_key, 0)
         if step:
@@ -93,29 +99,33 @@ class TorchOptimizer(Optimizer):
         moving = {
             name: parameter
             for name, parameter in parameters.items()
-            if parameter.grad is not None and not self.is_frozen(name, step=step)
+            if parameter.grad is not None and not self.is_frozen(name, shim_id=shim_id, step=step)
         }
         blocks = gather_blocks(self, moving, shim_id=shim_id, n_moments=self._n_moments)
         if self.grad_clip:
             _clip_together(blocks, norms=norms, threshold=self.grad_clip)
         alike: dict[tuple[float, float], list[Block]] = {}
         for block in blocks:
-            settings = (self._rate(block.name), self._decay(block.name, parameters[block.name]))
+            place = self._group_of.get((shim_id, block.name))
+            settings = (
+                self._rate(place),
+                self._decay(place, block.name, parameters[block.name]),
+            )
             alike.setdefault(settings, []).append(block)
         for (learn_rate, weight_decay), group in alike.items():
             self._move(group, learn_rate=learn_rate, weight_decay=weight_decay)
         store_blocks(blocks)
 
-    def is_frozen(self, name: str, *, step: int) -> bool:
+    def is_frozen(self, name: str, *, shim_id: int, step: int) -> bool:
         """Whether the module's update numbered `step`, from 0, passes the parameter over."""
-        group = self._group(name)
+        group = self._group(self._group_of.get((shim_id, name)))
         return group is not None and group.is_frozen(step)
 
     def step_schedules(self) -> None:
         """Go on to the next values of the schedules.
 
         Raises:
-            ValueError: the pattern of a group has matched nothing in this first step.
+            ValueError: a group got no parameter in this first step.
         """
         if self._group_of:
             self._check_matched()
@@ -126,21 +136,23 @@ class TorchOptimizer(Optimizer):
         if is_array_key(key):
             _, shim_id, name = key
             step = update_counts(self).get(parameter_key(shim_id, ""), 0)
-            if self.is_frozen(name, step=step):
+            if self.is_frozen(name, shim_id=shim_id, step=step):
                 return weights, gradient
         thincs_step = cast("Callable[..., Any]", super().__call__)
         return thincs_step(key, weights, gradient, lr_scale=lr_scale)
 
-    def _match(self, parameters: Mapping[str, nn.Parameter]) -> None:
+    def _match(
+        self, parameters: Mapping[str, nn.Parameter], *, shim_id: int, owner: str | None
+    ) -> None:
         for name in parameters:
-            if name not in self._group_of:
-                found = [
-                    place
-                    for place, group in enumerate(self.groups)
-                    if re.search(group.pattern, name)
-                ]
-                self._matched.update(found)
-                self._group_of[name] = found[0] if found else None
+            if (shim_id, name) in self._group_of:
+                continue
+            places = (i for i, group in enumerate(self.groups) if _finds(group, name, owner=owner))
+            place = next(places, None)
+            self._group_of[shim_id, name] = place
+            self._full_names.append(name if owner is None else f"{owner}.{name}")
+            if place is not None:
+                self._matched.add(place)
 
     def _check_matched(self) -> None:
         # Not at once: another component's module may hold the parameters that are meant.
@@ -150,19 +162,19 @@ class TorchOptimizer(Optimizer):
             if place not in self._matched
         ]
         if missed:
-            names = list(self._group_of)
+            names = self._full_names
             shown = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if names[8:] else "")
             raise ValueError(
-                f"no parameter matches {' or '.join(missed)} of the optimizer's groups; "
+                f"no parameter matches {' or '.join(missed)} of the optimizer's groups, or an "
+                "earlier group has it: a parameter belongs to the first group that matches; "
                 f"the names are {shown}"
             )
 
-    def _group(self, name: str) -> ParameterGroup | None:
-        place = self._group_of.get(name)
+    def _group(self, place: int | None) -> ParameterGroup | None:
         return None if place is None else self.groups[place]
 
-    def _rate(self, name: str) -> float:
-        place, group = self._group_of.get(name), self._group(name)
+    def _rate(self, place: int | None) -> float:
+        group = self._group(place)
         if place is None or group is None:
             return self.learn_rate
         if group.learn_rate is not None:
@@ -171,11 +183,21 @@ class TorchOptimizer(Optimizer):
             1.0 if group.learn_rate_factor is None else group.learn_rate_factor
         )
 
-    def _decay(self, name: str, parameter: Tensor) -> float:
-        group = self._group(name)
+    def _decay(self, place: int | None, name: str, parameter: Tensor) -> float:
+        group = self._group(place)
         if group is not None and group.weight_decay is not None:
             return group.weight_decay
         return 0.0 if is_exempt_from_decay(name, parameter) else self.L2
+
+
+def _finds(group: ParameterGroup, name: str, *, owner: str | None) -> bool:
+    if re.search(group.pattern, name):
+        return True
+    if owner is None:
+        return False
+    found = re.search(group.pattern, f"{owner}.{name}")
+    # "encoder" is not meant for everything in a component called "my_encoder".
+    return found is not None and found.end() > len(owner)
 
 
 def _rate_name(place: int) -> str:

@@ -197,6 +197,51 @@ def test_a_pattern_may_be_meant_for_another_component():
     optimizer.step_schedules()
 
 
+def test_a_group_that_earlier_groups_leave_nothing_is_an_error():
+    groups = [{"pattern": "bag", "learn_rate_factor": 2.0}, {"pattern": "bag.b", "freeze": True}]
+    with pytest.raises(ValueError, match=r"matches 'bag\.b' of .*or an earlier group has it"):
+        moved_by(build_adamw(0.1, groups=groups), ["bag.b", "head.w"])
+
+
+def moved_by_component(pattern):
+    optimizer = build_sgd(0.1, grad_clip=0.0, groups=[{"pattern": pattern, "learn_rate": 0.5}])
+    moved = {}
+    for shim_id, owner in ((1, "first"), (2, "the_bag")):
+        parameters = {"bag": nn.Parameter(torch.zeros(1)), "head": nn.Parameter(torch.zeros(1))}
+        for parameter in parameters.values():
+            parameter.grad = -torch.ones(1)
+        step(optimizer, parameters, shim_id=shim_id, owner=owner)
+        moved[owner] = [round(parameter.item(), 6) for parameter in parameters.values()]
+    optimizer.step_schedules()
+    return moved
+
+
+def test_a_pattern_may_begin_with_the_component():
+    assert moved_by_component(r"^first\.bag") == {"first": [0.5, 0.1], "the_bag": [0.1, 0.1]}
+    assert moved_by_component(r"the_bag\.") == {"first": [0.1, 0.1], "the_bag": [0.5, 0.5]}
+
+
+def test_a_pattern_is_not_found_in_the_name_of_a_component_alone():
+    assert moved_by_component("bag") == {"first": [0.5, 0.1], "the_bag": [0.5, 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("freeze", "no", "true or false, got 'no'"),
+        ("freeze", 1, "true or false, got 1"),
+        ("unfreeze_step", 2.5, "a whole number, got 2.5"),
+        ("unfreeze_step", True, "a whole number, got True"),
+        ("learn_rate", "0.1", "a number or a schedule, got '0.1'"),
+        ("learn_rate_factor", [2.0], r"a number, got \[2.0\]"),
+        ("weight_decay", "0", "a number, got '0'"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(field, value, expected):
+    with pytest.raises(ValueError, match=rf"groups\[0\]: {field} must be {expected}"):
+        build_adamw(0.1, groups=[{"pattern": "a", field: value}])
+
+
 def test_all_mistakes_in_groups_are_told_at_once():
     groups = [
         {"pattern": "a", "learning_rate": 0.1},
