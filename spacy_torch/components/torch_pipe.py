@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import srsly
-import torch
 from spacy import util
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -174,7 +174,7 @@ class TorchPipe(TrainablePipe):
         logits = outputs.detach().float().requires_grad_()
         loss = self._check_loss(loss_of(logits))
         value = float(loss.detach())
-        if not torch.isfinite(loss.detach()):
+        if not math.isfinite(value):
             shim = get_shim(self.logits_model)
             shim.owner = self.name
             shim.refuse_step("the loss")

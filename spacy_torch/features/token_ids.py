@@ -33,17 +33,16 @@ def token_ids(docs: Sequence[Doc | Span], attrs: list[int]) -> Ids:
     """The attributes of all tokens of a batch, of shape (token, attr)."""
     if not docs:
         return np.zeros((0, len(attrs)), dtype=np.uint64)
-    arrays = [_doc_ids(doc, attrs) for doc in docs]
-    return np.concatenate(arrays).reshape(-1, len(attrs))
+    # spaCy drops the second axis where there is one attribute, and has no ids of a span.
+    arrays = [
+        doc.doc.to_array(attrs)[doc.start : doc.end]
+        if isinstance(doc, Span)
+        else doc.to_array(attrs)
+        for doc in docs
+    ]
+    return np.concatenate(arrays, dtype=np.uint64).reshape(-1, len(attrs))
 
 
 def lengths_of(docs: Sequence[Doc | Span]) -> NDArray[np.int64]:
     """The number of tokens of each document."""
     return np.fromiter(map(len, docs), dtype=np.int64, count=len(docs))
-
-
-def _doc_ids(doc: Doc | Span, attrs: list[int]) -> Ids:
-    # spaCy drops the second axis where there is one attribute.
-    if isinstance(doc, Span):
-        return np.asarray(doc.doc.to_array([*attrs]), dtype=np.uint64)[doc.start : doc.end]
-    return np.asarray(doc.to_array([*attrs]), dtype=np.uint64)
