@@ -29,6 +29,11 @@ FACTORIES = sorted(
 # For each factory texts with their truth, as `Example.from_dict` takes it: few enough to be
 # learned by heart in a second, of different lengths.
 TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "torch_tagger": [
+        ("she sees him", {"tags": ["PRP", "VBZ", "PRP"]}),
+        ("go", {"tags": ["VB"]}),
+        ("the old man sees a dog", {"tags": ["DT", "JJ", "NN", "VBZ", "DT", "NN"]}),
+    ],
     "torch_textcat": [
         ("my card has not arrived", {"cats": {"delivery": 1.0, "rates": 0.0}}),
         ("where is it", {"cats": {"delivery": 1.0, "rates": 0.0}}),

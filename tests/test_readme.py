@@ -17,10 +17,16 @@ EXAMPLES = [(title, code) for title, code in BLOCKS if not code.startswith("# my
 
 @pytest.mark.parametrize(("title", "code"), EXAMPLES, ids=[title for title, _ in EXAMPLES])
 def test_example_runs_as_it_is_written(title, code, tmp_path):
+    if "# saved above" in code:
+        run(EXAMPLES[0][1], tmp_path)
+    assert run(code, tmp_path)
+
+
+def run(code: str, folder: Path) -> str:
     command = [sys.executable, "-W", "error", "-c", code]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout
+    return result.stdout
 
 
 def test_loss_of_ones_own_learns_what_is_known():

@@ -70,7 +70,11 @@ def build_classifier(
         # Never set: Thinc would refuse to load weights with another number of labels.
         dims={"nO": None},
         refs={"logits": logits, "tok2vec": upstream},
-        attrs={"multi_label": not exclusive_classes, "resize_output": resize_output},
+        attrs={
+            "multi_label": not exclusive_classes,
+            "logits_of": "text",
+            "resize_output": resize_output,
+        },
     )
     get_shim(logits).name = name
     return model

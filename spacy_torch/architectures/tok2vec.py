@@ -31,7 +31,7 @@ def build_tok2vec(
         encoder.build,
         name=name,
         featurize=encoder.featurize,
-        collect=_collect_vectors,
+        collect=collect_vectors,
         check=partial(check_encoded, name=name, width=encoder.width),
         measure=partial(measure_sample, measure=encoder.measure),
         upstream=encoder.upstream,
@@ -40,7 +40,8 @@ def build_tok2vec(
     )
 
 
-def _collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[Floats2d], Any]:
+def collect_vectors(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[Floats2d], Any]:
+    """A module's rows per token as one array per document, and the way back."""
     lengths = [len(doc) for doc in docs]
     values = to_arrays(outputs.values, ops)
 

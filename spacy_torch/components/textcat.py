@@ -24,6 +24,7 @@ from spacy_torch.components.class_weights import (
     check_class_weights,
 )
 from spacy_torch.components.losses import Loss
+from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
 
@@ -193,6 +194,15 @@ class TextCategorizer(TorchPipe):
         for doc, row in zip(docs, scores.tolist(), strict=True):
             doc.cats.update(zip(labels, row, strict=True))
 
+    def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
+        """The probability of each label; the one candidate is the document itself."""
+        docs = list(docs)
+        scores = self.model.ops.to_numpy(self.predict(docs))
+        return [
+            Probabilities([doc], self.labels, row[None])
+            for doc, row in zip(docs, scores, strict=True)
+        ]
+
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
         targets = torch.from_numpy(self.read_targets(examples)).to(logits.device)
@@ -244,7 +254,7 @@ class TextCategorizer(TorchPipe):
         sample = list(islice(get_examples(), 10))
         truth = numpy.nan_to_num(self.read_targets(sample))
         self.model.initialize(X=[eg.reference for eg in sample], Y=truth)
-        self._note_labels()
+        self.note_labels()
 
     def _check_known(self, setting: str, by_label: dict[str, float]) -> None:
         unknown = sorted(set(by_label) - set(self.labels))

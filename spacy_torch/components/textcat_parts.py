@@ -8,8 +8,8 @@ from typing import Any
 from thinc.api import Model
 from torch import nn
 
-from spacy_torch.bridge.model import get_shim
 from spacy_torch.components.losses import Loss
+from spacy_torch.components.parts import check_loss, check_model, check_serves
 
 
 def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, exclusive: bool) -> None:
@@ -19,26 +19,16 @@ def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, exclusive: boo
         TypeError: one of them is something else altogether.
         ValueError: one of them is for the other kind of labels.
     """
-    _check_model(name, model, exclusive)
-    _check_loss(name, loss)
+    _check_is_model(name, model, exclusive)
+    check_model(name, model, logits_of="text", architecture="spacy-torch.TextCatEnsemble.v1")
+    check_loss(name, loss)
     kind = "exclusive labels" if exclusive else "labels that do not exclude each other"
-    if not model.has_ref("logits"):
-        raise ValueError(
-            f"{name!r}: the model {model.name!r} has no logits inside; use an architecture of "
-            "spacy-torch such as spacy-torch.TextCatEnsemble.v1, or the stock component"
-        )
-    get_shim(model.get_ref("logits"))
     if model.attrs.get("multi_label") is exclusive:
         raise ValueError(
             f"{name!r} has {kind}: set exclusive_classes = {str(exclusive).lower()} in its "
             "[model] block, or in your own call of build_module()"
         )
-    if not loss.serves(exclusive=exclusive):
-        raise ValueError(
-            f"{name!r} has {kind}, which the loss {loss!r} does not serve: use "
-            + ("spacy-torch.CrossEntropy.v1" if exclusive else "spacy-torch.BinaryCrossEntropy.v1")
-            + " or spacy-torch.Focal.v1"
-        )
+    check_serves(name, loss, exclusive=exclusive)
 
 
 def check_thresholds(name: str, threshold: float, thresholds: dict[str, float]) -> None:
@@ -73,7 +63,7 @@ def check_labels(
         )
 
 
-def _check_model(name: str, model: object, exclusive: bool) -> None:
+def _check_is_model(name: str, model: object, exclusive: bool) -> None:
     if isinstance(model, Model):
         return
     what = f"a {type(model).__name__}"
@@ -95,13 +85,3 @@ def _check_model(name: str, model: object, exclusive: bool) -> None:
             "spacy-torch.TextCat.v1, registered under @torch_encoders"
         )
     raise TypeError(f"{name!r}: the model must be a Thinc Model, got {what}: {step}")
-
-
-def _check_loss(name: str, loss: object) -> None:
-    if isinstance(loss, type) or not isinstance(loss, Loss):
-        what = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
-        raise TypeError(
-            f"{name!r}: the loss must be an object with the two methods __call__(logits, targets, "
-            f"weights, *, exclusive) and serves(*, exclusive), got {what}: return an instance of "
-            "such a class from the function registered under @torch_losses"
-        )

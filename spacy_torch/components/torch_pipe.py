@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import srsly
+import torch
 from spacy import util
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -22,14 +23,16 @@ from spacy_torch.bridge.atomic import replacing, replacing_together
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim, weights_apart
+from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
 from spacy_torch.bridge.weights import WeightsError, read_header
+from spacy_torch.components.probabilities import Probabilities
 
 
 class TorchPipe(TrainablePipe):
     """A trainable component that computes its loss in torch.
 
-    A subclass gives `set_annotations`, `compute_loss` and `initialize`, and keeps its
-    labels in `self.cfg["labels"]`. The weights are saved as safetensors in a file of
+    A subclass gives `set_annotations`, `compute_loss`, `probabilities` and `initialize`,
+    and keeps its labels in `self.cfg["labels"]`. The weights are saved as safetensors in a file of
     their own, never pickled.
 
     Args:
@@ -55,9 +58,21 @@ class TorchPipe(TrainablePipe):
 
     # What a subclass gives -------------------------------------------------------------
 
-    def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
-        """The loss of a batch, a scalar summed over it, as a function of the logits."""
+    def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
+        """The loss of a batch, a scalar summed over it, as a function of the logits.
+
+        `logits` is what the module returned, in the same structure (a tensor, `Ragged`, a
+        tuple, ...), with its float tensors as float32.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement compute_loss")
+
+    def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
+        """How sure the component is of what it would annotate, one entry per document.
+
+        The documents are not changed. Every component answers in this form; what the rows
+        are about is said in its own docstring.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement probabilities")
 
     @property
     def loss_name(self) -> str:
@@ -159,7 +174,7 @@ class TorchPipe(TrainablePipe):
     def _learn(
         self,
         docs: list[Doc],
-        loss_of: Callable[[Tensor], Tensor],
+        loss_of: Callable[[Any], Tensor],
         *,
         drop: float,
         sgd: Optimizer | None,
@@ -171,7 +186,7 @@ class TorchPipe(TrainablePipe):
             return losses
         set_dropout_rate(self.model, drop)
         outputs, backprop = run_tensors(self.logits_model, docs, is_train=True)
-        logits = outputs.detach().float().requires_grad_()
+        logits = map_leaves(_detach, outputs)
         loss = self._check_loss(loss_of(logits))
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -180,8 +195,10 @@ class TorchPipe(TrainablePipe):
             shim.refuse_step("the loss")
             return losses
         loss.backward()
-        self._check_loss(loss, is_connected=logits.grad is not None)
-        backprop(logits.grad)
+        gradients = map_leaves(_gradient, logits)
+        is_connected = any(gradient is not None for gradient in leaves(gradients))
+        self._check_loss(loss, is_connected=is_connected)
+        backprop(gradients)
         if sgd is not None and sgd is not False:
             self.finish_update(sgd)
         losses[self.name] += value
@@ -222,7 +239,7 @@ class TorchPipe(TrainablePipe):
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Everything that `to_disk` writes, the weights among it."""
-        self._note_labels()
+        self.note_labels()
         return super().to_bytes(exclude=tuple(exclude))
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
@@ -260,7 +277,7 @@ class TorchPipe(TrainablePipe):
         than `cfg`, are refused when loading.
         """
         self._validate_serialization_attrs()
-        self._note_labels()
+        self.note_labels()
 
         def write_model(file: Path) -> None:
             for shim, weights in self._weights_files(file):
@@ -327,7 +344,8 @@ class TorchPipe(TrainablePipe):
         except WeightsError as error:  # which names the file
             raise WeightsError(f"Component {self.name!r}, {error}") from error
 
-    def _note_labels(self) -> None:
+    def note_labels(self) -> None:
+        """Store the labels with the weights, which are refused beside others when loading."""
         get_shim(self.logits_model).info["labels"] = self.label_data
 
     def _take_over(self, cfg: dict[str, Any]) -> None:
@@ -364,10 +382,26 @@ def _read_cfg(name: str, file: Path) -> dict[str, Any]:
         raise ValueError(f"Component {name!r}, file {file}: not valid JSON ({error})") from error
 
 
-def _squared_distance(before: Tensor, logits: Tensor) -> Tensor:
-    # Labels added since then have no logits before.
-    return ((logits[:, : before.shape[1]] - before) ** 2).sum() / 2
+def _detach(leaf: Any) -> Any:
+    """A float tensor as a leaf of a graph of its own; anything else as it is."""
+    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return leaf.detach().float().requires_grad_()
+    return leaf
 
 
-def _no_loss(logits: Tensor) -> Tensor:
-    return logits.sum() * 0
+def _gradient(leaf: Any) -> Any:
+    return leaf.grad if isinstance(leaf, Tensor) else None
+
+
+def _squared_distance(before: Any, logits: Any) -> Tensor:
+    # Labels added since then, the last columns, have no logits before.
+    distances = [
+        ((now[..., : old.shape[-1]] - old) ** 2).sum() / 2
+        for old, now in pair_leaves(before, logits)
+        if isinstance(old, Tensor) and old.is_floating_point()
+    ]
+    return torch.stack(distances).sum()
+
+
+def _no_loss(logits: Any) -> Tensor:
+    raise AssertionError("without documents no loss is computed")

@@ -33,11 +33,12 @@ def token_ids(docs: Sequence[Doc | Span], attrs: list[int]) -> Ids:
     """The attributes of all tokens of a batch, of shape (token, attr)."""
     if not docs:
         return np.zeros((0, len(attrs)), dtype=np.uint64)
+    names: list[int | str] = [*attrs]
     # spaCy drops the second axis where there is one attribute, and has no ids of a span.
     arrays = [
-        doc.doc.to_array(attrs)[doc.start : doc.end]
+        doc.doc.to_array(names)[doc.start : doc.end]
         if isinstance(doc, Span)
-        else doc.to_array(attrs)
+        else doc.to_array(names)
         for doc in docs
     ]
     return np.concatenate(arrays, dtype=np.uint64).reshape(-1, len(attrs))

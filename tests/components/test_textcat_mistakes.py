@@ -289,7 +289,7 @@ def test_stock_model_is_refused():
         "no_output_layer": False,
         "length": 8,
     }
-    with pytest.raises(ValueError, match=r"has no logits inside; use an architecture of"):
+    with pytest.raises(ValueError, match=r"has no logits inside; use an architecture such as"):
         make_nlp(model=stock)
 
 

@@ -1,0 +1,69 @@
+"""What the reference of an example says of the tokens that the pipeline made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy
+from numpy.typing import NDArray
+from spacy.attrs import ORTH
+from spacy.training import Example
+
+Ids = NDArray[numpy.uint64]
+Columns = NDArray[numpy.int64]
+
+UNKNOWN = -1
+
+
+def read_aligned(example: Example, attrs: Sequence[int]) -> tuple[Ids, NDArray[numpy.bool_]]:
+    """The gold attributes of each predicted token, and for which tokens there are any.
+
+    A token that was split differently in the reference has the attributes on which all its
+    parts agree, as spaCy's `Example.get_aligned` gives them, and none where they do not, or
+    where the reference has nothing for it.
+
+    Returns:
+        Values of shape (token, attr), zeros where not known, and a mask of shape (token,).
+    """
+    gold = example.reference.to_array(list(attrs)).astype(numpy.uint64, copy=False)
+    gold = gold.reshape(-1, len(attrs))
+    if are_tokenized_alike(example):
+        return gold, numpy.ones(len(gold), dtype=bool)
+    alignment = example.alignment.x2y
+    lengths = alignment.lengths.astype(numpy.int64)
+    values = numpy.zeros((len(lengths), len(attrs)), dtype=numpy.uint64)
+    known = lengths > 0
+    if known.any():
+        rows = gold[alignment.data]
+        starts = (lengths.cumsum() - lengths)[known]
+        lowest = numpy.minimum.reduceat(rows, starts)
+        agree = (lowest == numpy.maximum.reduceat(rows, starts)).all(axis=1)
+        known[known] = agree
+        values[known] = lowest[agree]
+    return values, known
+
+
+def are_tokenized_alike(example: Example) -> bool:
+    """Whether both documents of an example have the same tokens: a tenth of an alignment."""
+    return numpy.array_equal(example.predicted.to_array([ORTH]), example.reference.to_array([ORTH]))
+
+
+def find_columns(
+    examples: Sequence[Example], attrs: Sequence[int], columns: Mapping[tuple[int, ...], int]
+) -> Columns:
+    """The label of each token of a batch as a column, `UNKNOWN` where it is not known.
+
+    Args:
+        attrs: the attributes that make up a label.
+        columns: the column of each label, by the ids of its attributes. What is not among
+            them is unknown.
+    """
+    if not examples:
+        return numpy.zeros(0, dtype=numpy.int64)
+    parts = [read_aligned(example, attrs) for example in examples]
+    values = numpy.concatenate([part for part, _ in parts])
+    known = numpy.concatenate([mask for _, mask in parts])
+    distinct, inverse = numpy.unique(values, axis=0, return_inverse=True)
+    found = [columns.get(tuple(row), UNKNOWN) for row in distinct.tolist()]
+    labels = numpy.asarray(found, dtype=numpy.int64)[inverse.reshape(-1)]
+    return numpy.where(known, labels, UNKNOWN)

@@ -1,0 +1,96 @@
+"""From the logits of a batch's tokens to losses, labels and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.api import Model
+from torch import Tensor
+
+from spacy_torch.bridge.model import run_tensors
+from spacy_torch.components.gold_tokens import Columns
+from spacy_torch.components.losses import Loss
+from spacy_torch.components.parts import check_loss, check_model, check_serves
+from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.torch_pipe import TorchPipe
+
+
+def check_token_parts(name: str, *, model: Model[Any, Any], loss: Loss) -> None:
+    """Hold a token classifier's model and loss against what it needs; see `parts`."""
+    check_model(name, model, logits_of="token", architecture="spacy-torch.TokenClassifier.v1")
+    check_loss(name, loss)
+    check_serves(name, loss, exclusive=True)
+
+
+def initialize_token_model(pipe: TorchPipe, sample: Sequence[Doc], *, step: str) -> None:
+    """Build the module of a token classifier whose labels are known.
+
+    Args:
+        sample: a few documents.
+        step: what to do if there are no labels, for the error.
+
+    Raises:
+        ValueError: there is no label.
+    """
+    if not pipe.labels:
+        raise ValueError(
+            f"{pipe.name!r} needs at least one label, found none: {step}, pass labels= to "
+            "initialize(), or call add_label()"
+        )
+    truth = [numpy.zeros((len(doc), len(pipe.labels)), dtype="float32") for doc in sample]
+    pipe.model.initialize(X=list(sample), Y=truth)
+    pipe.note_labels()
+
+
+def token_loss(loss: Loss, logits: Any, columns: Columns) -> Tensor:
+    """The loss summed over the tokens whose label is known.
+
+    Args:
+        logits: `Ragged`, values of shape (token, label).
+        columns: the label of each token, below 0 where it is not known.
+    """
+    known = numpy.flatnonzero(columns >= 0)
+    values: Tensor = logits.values
+    device = values.device
+    if len(known) < len(columns):
+        values = values.index_select(0, torch.from_numpy(known).to(device))
+    truth = torch.from_numpy(columns[known]).to(device).unsqueeze(1)  # token, 1
+    targets = torch.zeros_like(values).scatter_(1, truth, 1.0)
+    return loss(values, targets, None, exclusive=True)
+
+
+def best_columns(model: Model[Any, Any], docs: Sequence[Doc]) -> list[NDArray[numpy.int64]]:
+    """The column of the best label of each token, one array per document."""
+    logits, _ = run_tensors(model, docs, is_train=False)
+    best = logits.values.argmax(1) if len(logits.values) else logits.lengths.new_zeros(0)
+    return _split(best.cpu().numpy(), docs)
+
+
+def token_probabilities(
+    model: Model[Any, Any], docs: Sequence[Doc], labels: tuple[str, ...]
+) -> list[Probabilities]:
+    """The probability of each label for each token of each document."""
+    logits, _ = run_tensors(model, docs, is_train=False)
+    values = logits.values.float().softmax(1).cpu().numpy().reshape(-1, len(labels))
+    return [
+        Probabilities(list(doc), labels, rows)
+        for doc, rows in zip(docs, _split(values, docs), strict=True)
+    ]
+
+
+def write_attr(doc: Doc, attr: int, values: NDArray[numpy.uint64], *, overwrite: bool) -> None:
+    """Set an attribute of all tokens, or of those that have none yet."""
+    if not overwrite:
+        before = doc.to_array([attr])
+        values = numpy.where(before != 0, before, values)
+    doc.from_array([attr], cast("Any", values))
+
+
+def _split(rows: NDArray[Any], docs: Sequence[Doc]) -> list[Any]:
+    ends = numpy.cumsum([len(doc) for doc in docs])
+    return cast("list[Any]", numpy.split(rows, ends[:-1])) if len(docs) else []
