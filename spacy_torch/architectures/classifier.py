@@ -103,6 +103,8 @@ def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, int], *, name
         hint = "give one row per document"
         if logits.ndim == 2 and logits.shape[0] == shape[0]:
             hint = "give one column per label, sized by the argument n_labels"
+        elif logits.ndim == 1 and len(logits) == shape[0]:
+            hint = "give one column per label, sized by the argument n_labels, also if it is one"
         raise ModuleOutputError(f"{expected} the shape {tuple(logits.shape)}: {hint}")
 
 
@@ -130,6 +132,10 @@ def _next_step(returned: Any) -> str:
     if isinstance(returned, Mapping):
         return f" with the keys {sorted(map(str, returned))}: return the value that holds them"
     if isinstance(returned, (tuple, list)):
+        if isinstance(returned, list) and all(isinstance(item, Tensor) for item in returned):
+            return (
+                f" of {len(returned)} tensors: return the one that holds them, or torch.stack(...)"
+            )
         return f" of {len(returned)}: return the item that holds them"
     if returned is None:
         return ": end forward() with `return logits`"

@@ -46,6 +46,13 @@ class Encoder:
     def __post_init__(self) -> None:
         check_builder(self.build, name="Encoder, argument `build`")
 
+    def __getattr__(self, name: str) -> Any:
+        # A stock architecture that was given an encoder as its tok2vec asks for has_dim first.
+        raise AttributeError(
+            f"An Encoder has no {name!r}: it is no Thinc model. To use it as a tok2vec, put it "
+            'into the [encoder] block of a model with @architectures = "spacy-torch.Tok2Vec.v1"'
+        )
+
 
 def check_encoder(encoder: object, *, name: str) -> None:
     """Raise a `TypeError` if an architecture was given something else than an `Encoder`."""
@@ -65,6 +72,8 @@ def check_encoder(encoder: object, *, name: str) -> None:
     elif isinstance(encoder, Model):
         what += f" (the Thinc model {encoder.name!r})"
         step = 'wrap it with @torch_encoders = "spacy-torch.FromTok2Vec.v1" as its tok2vec'
+        if encoder.name == "spacy-torch.Tok2Vec.v1":
+            step = "use what is in its [encoder] block"
     elif encoder is None:
         what = "None"
         step = "end the function that builds it with `return Encoder(...)`"

@@ -165,13 +165,19 @@ def _run_behind(
     upstream: Model[Any, Any], model: Model[Any, Any], X: Any, is_train: bool
 ) -> tuple[Any, Backprop]:
     shim = get_shim(model)
-    vectors, backprop_upstream = cast("tuple[Any, Backprop]", upstream(X, is_train))
+    vectors, backprop_upstream = _call_upstream(upstream, X, is_train)
     lengths = [len(rows) for rows in vectors]
-    values = to_tensors(model.ops.flatten(vectors), shim.device)
+    width = upstream.get_dim("nO")
+    # Thinc makes an array without columns of no arrays at all.
+    flat: Any = model.ops.flatten(vectors)
+    values = to_tensors(flat.reshape(-1, width), shim.device)
     values.requires_grad_(is_train)
     # A view: the values themselves, handed on as they are, would look like an input of
     # the module, whose gradient the shim takes away.
-    vectors_of_batch = (values.view_as(values), torch.tensor(lengths, device=shim.device))
+    vectors_of_batch = (
+        values.view_as(values),
+        torch.tensor(lengths, dtype=torch.int64, device=shim.device),
+    )
     batch = model.attrs["featurize"](X, vectors_of_batch)
     outputs, backprop_module = shim(as_call(shim.take_batch(batch)), is_train)
 
@@ -184,6 +190,14 @@ def _run_behind(
         return backprop_upstream(model.ops.unflatten(d_vectors, cast("Ints1d", lengths)))
 
     return outputs, backprop
+
+
+def _call_upstream(upstream: Model[Any, Any], X: Any, is_train: bool) -> tuple[list[Any], Backprop]:
+    """Spare the upstream model a batch without any rows, on which Thinc's layers fail."""
+    if any(len(item) for item in X):
+        return cast("tuple[list[Any], Backprop]", upstream(X, is_train))
+    nothing: list[Any] = [upstream.ops.alloc2f(0, upstream.get_dim("nO")) for _ in X]
+    return nothing, lambda d_vectors: None
 
 
 def _forward(model: Model[InT, OutT], X: InT, is_train: bool) -> tuple[OutT, Backprop]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 from thinc.api import Shim
@@ -101,6 +102,10 @@ class TorchShim(Shim):
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._shown: list[ShownArray] = []  # through which somebody may move the weights
         self._buffers: BufferSnapshot | None = None  # as they were after the last step
+        # The last forward pass's callback until it is called, and an optimizer that waits
+        # for it. A weak reference: a callback that nobody holds will never be called.
+        self._pending: ref[Backprop] | None = None
+        self._postponed: Any = None
         self._device: torch.device | None = None
         self._process = os.getpid()  # that the module was put on its device by
         self._switch: ModeSwitch | None = None
@@ -199,8 +204,15 @@ class TorchShim(Shim):
             outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
 
         def backprop(d_outputs: Any) -> Any:
-            return self._backward(fwd_args, outputs, d_outputs)
+            if self._pending is not None and self._pending() is backprop:
+                self._pending = None
+            d_inputs = self._backward(fwd_args, outputs, d_outputs)
+            if self._postponed is not None:
+                optimizer, self._postponed = self._postponed, None
+                self.finish_update(optimizer)
+            return d_inputs
 
+        self._pending, self._postponed = ref(backprop), None
         return outputs, backprop
 
     def take_batch(self, batch: Any) -> Any:
@@ -230,9 +242,16 @@ class TorchShim(Shim):
     def finish_update(self, optimizer: Any) -> None:
         """Step the parameters that have a gradient, unless a gradient is not finite.
 
+        Between a forward and its backward pass the step is postponed to the end of the
+        latter: `nlp.update` finishes a shared tok2vec before its listeners have sent their
+        gradients back, which must meet the weights that the forward pass used.
+
         Raises:
             NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
         """
+        if self._pending is not None and self._pending() is not None:
+            self._postponed = optimizer
+            return
         parameters = named_parameters(self.module)
         has_gradient = any(parameter.grad is not None for parameter in parameters.values())
         if not has_gradient and self._input_is_damaged is None:
