@@ -12,6 +12,7 @@ import spacy
 from spacy.language import Language
 from spacy.training import Example
 
+from spacy_torch.bridge.model import find_shims
 from spacy_torch.registry import encoders
 
 NAMES = sorted(
@@ -34,6 +35,15 @@ SMALL: dict[str, dict[str, Any]] = {
             "pretrained_vectors": None,
         }
     },
+}
+NER = {
+    "@architectures": "spacy.TransitionBasedParser.v2",
+    "state_type": "ner",
+    "extra_state_tokens": False,
+    "hidden_width": 16,
+    "maxout_pieces": 2,
+    "use_upper": True,
+    "tok2vec": {"@architectures": "spacy.Tok2VecListener.v1", "width": 16},
 }
 # The order of the words matters, so that an encoder must look at neighbours.
 SENTENCES = {"she can fish": "PRP MD VB", "a fish can swim": "DT NN MD VB", "fish": "NN"}
@@ -136,6 +146,29 @@ def test_stock_components_share_it_and_learn_by_plain_updates(encoder):
         nlp.update(examples, sgd=optimizer)
     scores = nlp.evaluate(examples)
     assert (scores["tag_acc"], scores["sents_f"]) == (1.0, 1.0)
+
+
+def test_a_listener_without_gold_costs_no_step(encoder):
+    nlp = make_shared(encoder, "tagger")
+    nlp.add_pipe("ner", config={"model": NER})
+    tagged = make_examples(nlp)
+    full = [
+        Example.from_dict(
+            eg.predicted,
+            {"tags": [t.tag_ for t in eg.reference], "entities": ["U-X"] * len(eg.reference)},
+        )
+        for eg in tagged
+    ]
+    optimizer = nlp.initialize(lambda: full)
+    shims = find_shims(nlp.get_pipe("tok2vec").model)
+    # What `spacy train` does: the gradients of sub-batches, then one step of each component.
+    nlp.update(full, sgd=False)
+    nlp.update(tagged, sgd=False)  # ner, the last to listen, has nothing to learn here
+    for _, component in nlp.pipeline:
+        component.finish_update(optimizer)
+    nlp("fish")
+    learn = [any(True for _ in shim.module.parameters()) for shim in shims]
+    assert [shim.steps for shim in shims] == [int(it_learns) for it_learns in learn]
 
 
 def test_every_entry_is_of_a_registered_encoder():

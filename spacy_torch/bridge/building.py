@@ -99,6 +99,9 @@ def copy_learned(source: nn.Module, target: nn.Module) -> None:
         if old is None or old.ndim != tensor.ndim:
             continue
         copy_shared(old, tensor)
+    frozen = {name for name, old in named_parameters(source).items() if not old.requires_grad}
+    for name, parameter in named_parameters(target).items():
+        parameter.requires_grad_(parameter.requires_grad and name not in frozen)
 
 
 def copy_shared(source: Tensor, target: Tensor) -> None:

@@ -76,7 +76,8 @@ def wrap_module(
         init=_init,
         layers=[] if upstream is None else [upstream],
         shims=[shim],
-        dims={"nO": width, "nI": None},
+        # A featurizer reads documents, which have no width that Thinc could ask them for.
+        dims={"nO": width, "nI": None} if featurize is None else {"nO": width},
         attrs={
             "featurize": featurize,
             "collect": collect,

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
+from thinc.api import registry
 from torch import Tensor
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -54,7 +55,7 @@ def parse_groups(groups: Sequence[Mapping[str, Any]]) -> list[ParameterGroup]:
         found = _mistakes(group)
         mistakes.extend(f"groups[{place}]: {mistake}" for mistake in found)
         if not found:
-            parsed.append(ParameterGroup(**group))
+            parsed.append(ParameterGroup(**{**group, **_resolved_rate(group)}))
     if mistakes:
         raise ValueError("\n".join(mistakes))
     return parsed
@@ -69,6 +70,14 @@ def is_exempt_from_decay(name: str, parameter: Tensor) -> bool:
     *owners, own_name = name.lower().split(".")
     is_bias = own_name.startswith("bias") or own_name.endswith("bias")
     return parameter.ndim <= 1 or is_bias or any("norm" in owner for owner in owners)
+
+
+def _resolved_rate(group: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule written as a block, which a config does not resolve inside a list."""
+    rate = group.get("learn_rate")
+    if not isinstance(rate, Mapping):
+        return {}
+    return dict(registry.resolve({"learn_rate": dict(cast("Mapping[str, Any]", rate))}))
 
 
 def _mistakes(group: Mapping[str, Any]) -> list[str]:
@@ -92,6 +101,9 @@ def _mistakes(group: Mapping[str, Any]) -> list[str]:
         is_other = is_other or isinstance(value, str)  # which is iterable, but no schedule
         if value is not None and is_other:
             mistakes.append(f"{key} must be {expected}, got {value!r}")
+    rate = group.get("learn_rate")
+    if isinstance(rate, Mapping) and "@schedules" not in rate:
+        mistakes.append(f"learn_rate as a block must name its @schedules, got {rate!r}")
     for key in ("learn_rate", "learn_rate_factor", "weight_decay", "unfreeze_step"):
         value = group.get(key)
         if isinstance(value, (int, float)) and not value >= 0:

@@ -185,6 +185,7 @@ class TorchShim(Shim):
         module = self.module
         if module.training:
             module.eval()
+        self._finish_postponed()
         self._count_late_moves()
         with torch.no_grad(), self._precision.autocast(self.device):
             return module(*fwd_args.args, **fwd_args.kwargs)
@@ -197,6 +198,7 @@ class TorchShim(Shim):
         gradients of the parameters, and returns the gradients of the inputs in the
         structure of the inputs.
         """
+        self._finish_postponed()
         if self._buffers is None or self._buffers.module is not self.module:
             self._buffers = BufferSnapshot(self.module)
         # The backward pass must not be autocast: it follows the forward's types.
@@ -276,6 +278,18 @@ class TorchShim(Shim):
         self._shown += [array for array in shown if array() is not None]
         self._buffers = None
 
+    def _finish_postponed(self) -> None:
+        """Take a postponed step whose backward pass will not come.
+
+        A component without gold in its batch keeps its callback and never calls it. What
+        other batches left is then stepped before anyone uses the weights.
+        """
+        if self._postponed is None:
+            return
+        if any(parameter.grad is not None for parameter in self.module.parameters()):
+            optimizer, self._postponed, self._pending = self._postponed, None, None
+            self.finish_update(optimizer)
+
     def drop_gradients(self) -> None:
         """Forget the gradients accumulated so far."""
         self._input_is_damaged = None
@@ -322,6 +336,7 @@ class TorchShim(Shim):
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, Any]) -> Generator[None, None, None]:
         """Swap other values in (averages, as a rule) for the time of the context."""
+        self._finish_postponed()
         parameters = named_parameters(self._model) if self._model is not None else {}
         averages = averaged_parameters(params, parameters, shim_id=self.id)
         before = {name: parameters[name].detach().clone() for name in averages}
@@ -339,6 +354,7 @@ class TorchShim(Shim):
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchShim:
+        self._finish_postponed()
         copied = type(self)(self.build, name=self.name, runtime=self.runtime)
         memo[id(self)] = copied
         copied.sizes = dict(self.sizes)
@@ -405,6 +421,7 @@ class TorchShim(Shim):
 
     def to_disk(self, path: str | Path) -> None:
         """Write the weights to a safetensors file, beside it first, then renamed."""
+        self._finish_postponed()
         self._digest = save_weights(
             named_tensors(self.module), path, sizes=self.sizes, info=self.info, name=self.name
         )
@@ -453,6 +470,7 @@ class TorchShim(Shim):
     def _pack(self) -> Any:
         if self._model is None:
             return b""
+        self._finish_postponed()
         chunks = weights_to_chunks(
             named_tensors(self._model), sizes=self.sizes, info=self.info, name=self.name
         )

@@ -19,6 +19,10 @@ from spacy_torch.bridge.parameter_groups import (
 from spacy_torch.bridge.parameter_state import update_counts
 from spacy_torch.bridge.schedule_position import count_schedules
 
+# After so many updates a group without parameters is an error. Not at once: a component whose
+# first batches hold nothing to learn has not shown its parameters yet.
+GRACE = 10
+
 # Moves blocks: move(blocks, learn_rate=..., weight_decay=...).
 Move = Callable[..., None]
 
@@ -73,6 +77,7 @@ class TorchOptimizer(Optimizer):
         self._group_of: dict[tuple[int, str], int | None] = {}
         self._full_names: list[str] = []
         self._matched: set[int] = set()
+        self._n_schedule_steps = 0
 
     def step(
         self,
@@ -88,12 +93,12 @@ class TorchOptimizer(Optimizer):
             owner: the component's name, which patterns may begin with.
 
         Raises:
-            ValueError: a group has no parameter by the module's second step.
+            ValueError: a group has no parameter after `GRACE` updates.
         """
         self._match(parameters, shim_id=shim_id, owner=owner)
         counts, count_key = update_counts(self), parameter_key(shim_id, "")
         step = counts.get(count_key, 0)
-        if step:
+        if step >= GRACE:
             self._check_matched()
         counts[count_key] = step + 1
         moving = {
@@ -125,10 +130,11 @@ class TorchOptimizer(Optimizer):
         """Go on to the next values of the schedules.
 
         Raises:
-            ValueError: a group got no parameter in this first step.
+            ValueError: a group has no parameter after `GRACE` updates.
         """
-        if self._group_of:
+        if self._group_of and self._n_schedule_steps >= GRACE:
             self._check_matched()
+        self._n_schedule_steps += 1
         super().step_schedules()
 
     def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:
@@ -155,7 +161,6 @@ class TorchOptimizer(Optimizer):
                 self._matched.add(place)
 
     def _check_matched(self) -> None:
-        # Not at once: another component's module may hold the parameters that are meant.
         missed = [
             repr(group.pattern)
             for place, group in enumerate(self.groups)

@@ -55,3 +55,25 @@ def test_model_cannot_be_sized_without_a_sample_of_the_truth():
 def test_encoder_of_another_kind_is_refused():
     with pytest.raises(TypeError, match="the encoder must be an Encoder, got None"):
         build_token_classifier(None)
+
+
+def test_encoder_may_be_the_tok2vec_inside_the_stock_ensemble():
+    nlp = spacy.blank("en")
+    model = {
+        "@architectures": "spacy.TextCatEnsemble.v2",
+        "tok2vec": {"@architectures": "spacy-torch.Tok2Vec.v1", "encoder": ENCODER},
+        "linear_model": {
+            "@architectures": "spacy.TextCatBOW.v3",
+            "exclusive_classes": True,
+            "length": 64,
+            "ngram_size": 1,
+            "no_output_layer": False,
+        },
+    }
+    nlp.add_pipe("textcat", config={"model": model})
+    texts = {"good": {"a": 1.0, "b": 0.0}, "bad": {"a": 0.0, "b": 1.0}}
+    examples = [Example.from_dict(nlp.make_doc(t), {"cats": cats}) for t, cats in texts.items()]
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(50):
+        nlp.update(examples, sgd=optimizer)
+    assert nlp.evaluate(examples)["cats_macro_f"] == 1.0

@@ -75,3 +75,10 @@ def test_buffers_are_copied_too():
     copy_learned(learned, fresh)
     assert fresh.running_mean.tolist() == [7.0, 7.0, 0.0]
     assert int(fresh.num_batches_tracked) == 5
+
+
+def test_what_was_frozen_stays_so_in_the_rebuilt_module():
+    source, target = nn.Linear(3, 2), nn.Linear(3, 4)
+    source.weight.requires_grad_(False)
+    copy_learned(source, target)
+    assert [parameter.requires_grad for parameter in target.parameters()] == [False, True]

@@ -6,7 +6,7 @@ from functools import partial
 import numpy
 import pytest
 import torch
-from thinc.api import Config
+from thinc.api import Config, registry
 from thinc.optimizers import Optimizer
 from thinc.schedules import warmup_linear
 from torch import nn
@@ -14,6 +14,7 @@ from torch import nn
 from spacy_torch.bridge.averages import averaged_parameters
 from spacy_torch.bridge.keys import parameter_key
 from spacy_torch.bridge.step import step
+from spacy_torch.bridge.torch_optimizer import GRACE
 from spacy_torch.bridge.torch_optimizers import build_adam, build_adamw, build_radam, build_sgd
 
 
@@ -177,15 +178,26 @@ def test_a_pattern_that_matches_nothing_is_an_error_naming_it():
     with pytest.raises(
         ValueError, match=r"matches '\^encodr' of .*the names are encoder.w, head.w"
     ):
-        moved_by(optimizer, ["encoder.w", "head.w"])
+        moved_by(optimizer, ["encoder.w", "head.w"], n_steps=GRACE + 1)
 
 
 def test_a_pattern_that_matches_nothing_is_found_without_schedules_too():
     optimizer = build_adamw(0.1, groups=[{"pattern": "encodr", "freeze": True}])
     parameters = {"encoder.w": nn.Parameter(torch.zeros(1))}
-    step(optimizer, parameters, shim_id=1)
+    for _ in range(GRACE):
+        step(optimizer, parameters, shim_id=1)
     with pytest.raises(ValueError, match="no parameter matches 'encodr'"):
         step(optimizer, parameters, shim_id=1)
+
+
+def test_a_component_without_gold_in_the_first_batches_may_be_meant():
+    optimizer = build_adamw(0.1, groups=[{"pattern": "^late", "learn_rate": 0.5}])
+    for name in ["early"] * (GRACE - 1) + ["late"]:
+        parameters = {name: nn.Parameter(torch.zeros(1))}
+        parameters[name].grad = torch.ones(1)
+        step(optimizer, parameters, shim_id=1 + (name == "late"))
+        optimizer.step_schedules()
+    optimizer.step_schedules()
 
 
 def test_a_pattern_may_be_meant_for_another_component():
@@ -197,10 +209,28 @@ def test_a_pattern_may_be_meant_for_another_component():
     optimizer.step_schedules()
 
 
+def test_a_schedule_of_a_group_may_be_a_block_of_the_config():
+    text = """
+    [optimizer]
+    @optimizers = "spacy-torch.SGD.v1"
+    learn_rate = 1.0
+    grad_clip = 0.0
+    groups = [{"pattern": "^head", "learn_rate": {"@schedules": "constant.v1", "rate": 0.25}}]
+    """
+    optimizer = registry.resolve(Config().from_str(text))["optimizer"]
+    moved = moved_by(optimizer, ["encoder.w", "head.w"], n_steps=1)
+    assert moved["head.w"] / moved["encoder.w"] == pytest.approx(0.25)
+
+
+def test_a_block_that_is_no_schedule_is_refused():
+    with pytest.raises(ValueError, match="learn_rate as a block must name its @schedules"):
+        build_sgd(0.1, groups=[{"pattern": "w", "learn_rate": {"rate": 0.1}}])
+
+
 def test_a_group_that_earlier_groups_leave_nothing_is_an_error():
     groups = [{"pattern": "bag", "learn_rate_factor": 2.0}, {"pattern": "bag.b", "freeze": True}]
     with pytest.raises(ValueError, match=r"matches 'bag\.b' of .*or an earlier group has it"):
-        moved_by(build_adamw(0.1, groups=groups), ["bag.b", "head.w"])
+        moved_by(build_adamw(0.1, groups=groups), ["bag.b", "head.w"], n_steps=GRACE + 1)
 
 
 def moved_by_component(pattern):
