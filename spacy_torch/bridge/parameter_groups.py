@@ -77,7 +77,8 @@ def _resolved_rate(group: Mapping[str, Any]) -> dict[str, Any]:
     rate = group.get("learn_rate")
     if not isinstance(rate, Mapping):
         return {}
-    return dict(registry.resolve({"learn_rate": dict(cast("Mapping[str, Any]", rate))}))
+    block = {"learn_rate": dict(cast("Mapping[str, Any]", rate))}
+    return dict(registry.resolve(block))  # pyright: ignore[reportUnknownMemberType]
 
 
 def _mistakes(group: Mapping[str, Any]) -> list[str]:
