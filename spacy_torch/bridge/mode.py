@@ -32,7 +32,7 @@ class ModeSwitch:
             self._set(False)
 
     def _set(self, training: bool) -> None:
-        layers = list(self.module.modules())
+        layers = _all_layers(self.module)
         if not all(map(self._is_plain, layers)):
             self.module.train(training)
             return
@@ -50,3 +50,15 @@ class ModeSwitch:
             return False
         self._plain_types.add(kind)
         return True
+
+
+def _all_layers(module: nn.Module) -> list[nn.Module]:
+    """What `module.modules()` gives, in some order and without making up names."""
+    layers: dict[int, nn.Module] = {}
+    waiting = [module]
+    while waiting:
+        layer = waiting.pop()
+        if id(layer) not in layers:
+            layers[id(layer)] = layer
+            waiting += [part for part in layer._modules.values() if part is not None]  # pyright: ignore[reportPrivateUsage]
+    return list(layers.values())
