@@ -4,6 +4,8 @@ from spacy_torch.architectures.encoder import Encoder as Encoder
 from spacy_torch.architectures.module import build_module as build_module
 from spacy_torch.bridge.model import wrap_module as wrap_module
 from spacy_torch.bridge.runtime import Runtime as Runtime
+from spacy_torch.features.relations import Relation as Relation
+from spacy_torch.features.relations import register_relations as register_relations
 from spacy_torch.nn.ragged import Ragged as Ragged
 from spacy_torch.registry import encoders as encoders
 from spacy_torch.registry import losses as losses

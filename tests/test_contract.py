@@ -18,6 +18,7 @@ import spacy
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
 FACTORIES = sorted(
@@ -26,9 +27,35 @@ FACTORIES = sorted(
     if point.group == "spacy_factories"
 )
 
-# For each factory texts with their truth, as `Example.from_dict` takes it: few enough to be
-# learned by heart in a second, of different lengths.
+# For each factory texts with their truth, as `Example.from_dict` takes it, and "relations" as
+# `doc._.relations` does: few enough to be learned by heart in a second, of different lengths.
 TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "torch_relations": [
+        (
+            "Ann runs Acme",
+            {
+                "entities": [(0, 3, "PERSON"), (9, 13, "ORG")],
+                "relations": [((0, 1), (2, 3), "runs")],
+            },
+        ),
+        (
+            "Acme was sold to Bob by Ann , says Ann",
+            {
+                "entities": [
+                    (0, 4, "ORG"),
+                    (17, 20, "PERSON"),
+                    (24, 27, "PERSON"),
+                    (35, 38, "PERSON"),
+                ],
+                "relations": [((4, 5), (0, 1), "owns"), ((6, 7), (0, 1), "sells")],
+            },
+        ),
+        ("Bob left", {"entities": [(0, 3, "PERSON")], "relations": []}),
+        (
+            "Bob met Ann",
+            {"entities": [(0, 3, "PERSON"), (8, 11, "PERSON")], "relations": []},
+        ),
+    ],
     "torch_tagger": [
         ("she sees him", {"tags": ["PRP", "VBZ", "PRP"]}),
         ("go", {"tags": ["VB"]}),
@@ -48,21 +75,54 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
 }
 
+# What must come before a component so that it has something to do: a factory and its settings
+# for `nlp.initialize`.
+BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
+    "torch_relations": (
+        "entity_ruler",
+        {
+            "patterns": [
+                {"label": label, "pattern": [{"ORTH": word}]}
+                for word, label in {"Ann": "PERSON", "Bob": "PERSON", "Acme": "ORG"}.items()
+            ]
+        },
+    ),
+}
+
+
+def make_pipeline(factory: str) -> Language:
+    """A pipeline of the component, named like its factory, and what must come before it."""
+    nlp = spacy.blank("en")
+    if factory in BEFORE:
+        name, settings = BEFORE[factory]
+        nlp.add_pipe(name)
+        nlp.config["initialize"]["components"][name] = settings
+    nlp.add_pipe(factory)
+    return nlp
+
 
 def make_examples(nlp: Language, factory: str) -> list[Example]:
     assert factory in TRUTH, (
         f"{factory} is registered, but not tested here: give it a few texts with their truth in "
         "TRUTH"
     )
-    return [Example.from_dict(nlp.make_doc(text), truth) for text, truth in TRUTH[factory]]
+    return [make_example(nlp, text, **truth) for text, truth in TRUTH[factory]]
+
+
+def make_example(
+    nlp: Language, text: str, *, relations: list[Any] | None = None, **truth: Any
+) -> Example:
+    example = Example.from_dict(nlp.make_doc(text), truth)
+    if relations is not None:
+        example.reference._.relations = relations
+    return example
 
 
 @pytest.fixture(scope="module", params=FACTORIES)
 def nlp(request: pytest.FixtureRequest) -> Language:
-    """A pipeline with nothing but the component, named like its factory, and trained."""
+    """A trained pipeline, the component its last."""
     torch.manual_seed(0)
-    nlp = spacy.blank("en")
-    nlp.add_pipe(request.param)
+    nlp = make_pipeline(request.param)
     examples = make_examples(nlp, request.param)
     optimizer = nlp.initialize(lambda: examples)
     for _ in range(60):
@@ -71,12 +131,12 @@ def nlp(request: pytest.FixtureRequest) -> Language:
 
 
 def texts_of(nlp: Language) -> list[str]:
-    return [text for text, _ in TRUTH[nlp.pipe_names[0]]]
+    return [text for text, _ in TRUTH[nlp.pipe_names[-1]]]
 
 
 def flatten(annotation: Any, path: str = "") -> Iterable[tuple[str, Any]]:
     """The values in a Doc's JSON by their place, for `pytest.approx`."""
-    if not isinstance(annotation, (dict, list)):
+    if not isinstance(annotation, (dict, list, tuple)):
         yield path, annotation
         return
     parts = annotation.items() if isinstance(annotation, dict) else enumerate(annotation)
@@ -85,7 +145,12 @@ def flatten(annotation: Any, path: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def annotations(docs: Iterable[Any]) -> list[dict[str, Any]]:
-    return [dict(flatten(doc.to_json() if isinstance(doc, Doc) else doc)) for doc in docs]
+    return [dict(flatten(to_json(doc) if isinstance(doc, Doc) else doc)) for doc in docs]
+
+
+def to_json(doc: Doc) -> dict[str, Any]:
+    """With the extensions, where anything was set."""
+    return doc.to_json(underscore=list(Underscore.doc_extensions) if doc.user_data else None)
 
 
 def predict(nlp: Language) -> list[dict[str, Any]]:
@@ -97,7 +162,7 @@ def assert_close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) ->
 
 
 def test_component_learns_its_examples_by_heart(nlp):
-    scores = nlp.evaluate(make_examples(nlp, nlp.pipe_names[0]))
+    scores = nlp.evaluate(make_examples(nlp, nlp.pipe_names[-1]))
     weights = {key: weight for key, weight in nlp.config["training"]["score_weights"].items()}
     assert sum(scores[key] * weight for key, weight in weights.items() if weight) > 0.99
 
@@ -108,15 +173,16 @@ def test_pipeline_comes_back_from_disk(nlp, tmp_path):
 
 
 def test_pipeline_comes_back_from_bytes(nlp):
-    other = spacy.blank("en")
-    other.add_pipe(nlp.pipe_names[0])
+    other = make_pipeline(nlp.pipe_names[-1])
     assert predict(other.from_bytes(nlp.to_bytes())) == predict(nlp)
 
 
 def test_component_comes_back_from_a_pickle(nlp):
-    component = pickle.loads(pickle.dumps(nlp.get_pipe(nlp.pipe_names[0])))
-    docs = component.pipe(map(nlp.make_doc, texts_of(nlp)))
-    assert annotations(docs) == predict(nlp)
+    component = pickle.loads(pickle.dumps(nlp.get_pipe(nlp.pipe_names[-1])))
+    texts = texts_of(nlp)
+    with nlp.select_pipes(disable=nlp.pipe_names[-1]):
+        docs = list(nlp.pipe(texts))
+    assert annotations(component.pipe(docs)) == predict(nlp)
 
 
 def test_pipe_and_call_annotate_alike(nlp):
@@ -149,12 +215,16 @@ def test_four_threads_annotate_like_one(nlp):
 IN_PROCESSES = """
 import json, sys
 import spacy
+from spacy.tokens.underscore import Underscore
+
+def to_json(doc):
+    return doc.to_json(underscore=list(Underscore.doc_extensions) if doc.user_data else None)
 
 if __name__ == "__main__":
     pipeline, texts, found = sys.argv[1:]
     docs = spacy.load(pipeline).pipe(json.loads(texts), n_process=2, batch_size=2)
     with open(found, "w", encoding="utf8") as file:
-        json.dump([doc.to_json() for doc in docs], file)
+        json.dump([to_json(doc) for doc in docs], file)
 """
 
 

@@ -26,9 +26,12 @@ OURS = {
     "nn": {"nn"},
     "bridge": {"bridge"},
     "registry": set(),
-    # The file spacy_torch/__init__.py: the names for those who bring a module of their own.
+    # The file spacy_torch/__init__.py: the names for those who bring a module of their own, or
+    # who read what has no place in spaCy's Doc.
     "package": {
         "registry",
+        "*.Relation",
+        "*.register_relations",
         "*.build_module",
         "*.wrap_module",
         "*.Encoder",

@@ -1,0 +1,175 @@
+"""Classify pairs of spans by the spans, what is around them, and where they stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spacy_torch.nn.encoder_output import check_tokens
+from spacy_torch.nn.ragged import Ragged
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+# A pair is read as five stretches of text.
+N_STRETCHES = 5
+
+
+class PairBatch(NamedTuple):
+    """A batch of sequences, and pairs of spans in them.
+
+    Attributes:
+        tokens: the batch for the encoder.
+        spans: start and end of the head, start and end of the tail, counted from the
+            start of the pair's own sequence. Spans are not empty; they may overlap.
+        lengths: the number of pairs of each sequence.
+    """
+
+    tokens: Any
+    spans: Int[Tensor, "pair 4"]
+    lengths: Int[Tensor, " batch"]
+
+
+class RelationClassifier(nn.Module):
+    """Encoder, a reading of each pair, and a row of logits per pair.
+
+    Each token near a pair is seen with its distance from the head and from the tail, as in
+    Zeng et al. 2014 (https://aclanthology.org/C14-1220), and the largest values are taken
+    from five stretches apart, as in Zeng et al. 2015 (https://aclanthology.org/D15-1203):
+    before the pair, the head, between the two, the tail, and after the pair. Where the spans
+    overlap, the stretch between them is empty. What does not depend on the pair is computed
+    once per token, so many pairs of one sequence cost little more than the pooling.
+
+    The last layer starts at zero: an untrained classifier prefers no label.
+
+    Args:
+        encoder: a module that maps `PairBatch.tokens` to `Ragged` vectors.
+        width: the size of these vectors.
+        n_labels: the number of labels, without that of unrelated pairs.
+        exclusive: a pair has one label or none; the first column is then that of none,
+            so that labels added later come last.
+        hidden_width: the size of a stretch's vector and of the layer before the last.
+        context: how many tokens before and after the pair are read.
+        max_distance: larger distances count as this one.
+        dropout: a module applied to the token vectors and before the last layer.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        width: int,
+        n_labels: int,
+        exclusive: bool = True,
+        hidden_width: int = 128,
+        context: int = 10,
+        max_distance: int = 30,
+        dropout: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in {"context": context, "max_distance": max_distance}.items():
+            if size < 0:
+                raise ValueError(f"{name} must be >= 0, got {size}")
+        self.encoder = encoder
+        self.width = width
+        self.context = context
+        self.max_distance = max_distance
+        self.dropout = dropout if dropout is not None else nn.Identity()
+        self.project = nn.Linear(width, hidden_width)
+        self.head_distance = nn.Embedding(2 * max_distance + 1, hidden_width)
+        self.tail_distance = nn.Embedding(2 * max_distance + 1, hidden_width)
+        for table in (self.head_distance, self.tail_distance):
+            nn.init.normal_(table.weight, std=0.1)
+        self.combine = nn.Linear(N_STRETCHES * hidden_width + 2 * width, hidden_width)
+        self.norm = nn.LayerNorm(hidden_width)
+        self.output = nn.Linear(hidden_width, n_labels + int(exclusive))
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, batch: PairBatch) -> Ragged:
+        """Score a batch; returns logits of shape (pair, label), the pairs of each sequence.
+
+        Raises:
+            TypeError, ValueError: the encoder returned something else than such vectors.
+        """
+        tokens: Ragged = self.encoder(batch.tokens)
+        check_tokens(tokens, name=type(self).__name__, width=self.width)
+        tokens = Ragged(self.dropout(tokens.values), tokens.lengths)
+        if not len(batch.spans):
+            return Ragged(self._nothing(tokens.values), batch.lengths)
+        vectors = self._read(tokens, batch)
+        hidden = self.norm(F.gelu(self.combine(vectors)))
+        return Ragged(self.output(self.dropout(hidden)), batch.lengths)
+
+    def _read(self, tokens: Ragged, batch: PairBatch) -> Float[Tensor, "pair width"]:
+        """One vector per pair: the five stretches, and the mean of head and of tail."""
+        sequences = Ragged(batch.spans, batch.lengths).sequence_ids()
+        first = tokens.offsets().index_select(0, sequences)
+        beyond = first + tokens.lengths.index_select(0, sequences)
+        spans = batch.spans + first.unsqueeze(1)  # from here on, rows of the batch
+        starts, ends = stretches(spans, first, beyond, context=self.context)
+        rows, lengths = expand(starts.flatten(), ends.flatten())
+        pairs = torch.arange(len(spans), device=rows.device).repeat_interleave(
+            lengths.view(-1, N_STRETCHES).sum(1), output_size=len(rows)
+        )
+        near = spans.index_select(0, pairs)  # row, 4
+        hidden = F.gelu(
+            self.project(tokens.values).index_select(0, rows)
+            + self.head_distance(self._distance(rows, near[:, 0], near[:, 1]))
+            + self.tail_distance(self._distance(rows, near[:, 2], near[:, 3]))
+        )
+        pooled = Ragged(hidden, lengths).max().view(len(spans), -1)
+        means = [self._mean(tokens.values, spans[:, at], spans[:, at + 1]) for at in (0, 2)]
+        return torch.cat([pooled, *means], dim=1)
+
+    def _distance(self, rows: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """Tokens before a span are below the middle of the table, those in it at the middle."""
+        distance = (rows - start).clamp(max=0) + (rows - end + 1).clamp(min=0)
+        return distance.clamp(-self.max_distance, self.max_distance) + self.max_distance
+
+    def _mean(self, values: Tensor, starts: Tensor, ends: Tensor) -> Float[Tensor, "pair width"]:
+        rows, lengths = expand(starts, ends)
+        return Ragged(values.index_select(0, rows), lengths).mean()
+
+    def _nothing(self, values: Tensor) -> Float[Tensor, "0 label"]:
+        """Logits of no pairs, connected to the encoder so that a loss can go backward."""
+        zero = values.sum() * 0.0
+        return (self.output.weight.sum(1) * zero).unsqueeze(0)[:0]
+
+
+def stretches(
+    spans: Int[Tensor, "pair 4"],
+    first: Int[Tensor, " pair"],
+    beyond: Int[Tensor, " pair"],
+    *,
+    context: int,
+) -> tuple[Int[Tensor, "pair 5"], Int[Tensor, "pair 5"]]:
+    """Where the five stretches of each pair start and end.
+
+    Args:
+        spans: head and tail.
+        first: the first row of the pair's sequence.
+        beyond: the row after its last.
+        context: the most rows before and after the pair.
+    """
+    head_start, head_end, tail_start, tail_end = spans.unbind(1)
+    left = torch.minimum(head_start, tail_start)
+    right = torch.maximum(head_end, tail_end)
+    inner_start = torch.minimum(head_end, tail_end)
+    inner_end = torch.maximum(head_start, tail_start).maximum(inner_start)
+    starts = [torch.maximum(left - context, first), head_start, inner_start, tail_start, right]
+    ends = [left, head_end, inner_end, tail_end, torch.minimum(right + context, beyond)]
+    return torch.stack(starts, dim=1), torch.stack(ends, dim=1)
+
+
+def expand(
+    starts: Int[Tensor, " range"], ends: Int[Tensor, " range"]
+) -> tuple[Int[Tensor, " row"], Int[Tensor, " range"]]:
+    """The rows of ranges one after the other, and how many each has."""
+    lengths = ends - starts
+    skipped = starts - (lengths.cumsum(0) - lengths)
+    shifts = skipped.repeat_interleave(lengths)
+    return torch.arange(len(shifts), device=starts.device) + shifts, lengths
