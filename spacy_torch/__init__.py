@@ -1,5 +1,6 @@
 """Any torch module becomes a first-class spaCy component."""
 
+from spacy_torch.accelerate import accelerate as accelerate
 from spacy_torch.architectures.encoder import Encoder as Encoder
 from spacy_torch.architectures.module import build_module as build_module
 from spacy_torch.bridge.model import wrap_module as wrap_module

@@ -37,6 +37,7 @@ OURS = {
         "*.Encoder",
         "*.Ragged",
         "*.Runtime",
+        "accelerate.accelerate",
     },
     "features": {"features", "nn.ragged", "nn.*Batch"},
     "architectures": {"architectures", "features", "bridge", "nn", "registry"},
@@ -44,7 +45,9 @@ OURS = {
     "training": {"training", "features", "bridge"},
     "annotation": {"annotation", "features"},
     "export": {"export", "training", "features", "bridge", "nn"},
-    "cli": {"cli", "export", "training", "features", "bridge"},
+    "comparison": set(),
+    "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
+    "cli": {"cli", "accelerate", "comparison", "export", "training", "features", "bridge"},
 }
 OTHERS = {
     "nn": {"torch"},
@@ -57,6 +60,8 @@ OTHERS = {
     "training": {"torch", "numpy", "spacy", "thinc"},
     "annotation": {"spacy"},
     "export": {"torch", "numpy", "spacy", "thinc"},
+    "comparison": {"spacy", "srsly"},
+    "accelerate": {"spacy", "thinc"},
     "cli": {"spacy", "wasabi"},
 }
 # What torch itself requires: `override` is in the standard library from Python 3.12 on.

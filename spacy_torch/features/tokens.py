@@ -17,7 +17,7 @@ from spacy_torch.features.token_ids import Ids, attribute_ids, lengths_of, token
 from spacy_torch.nn.hash_embed import TokenBatch
 
 # spaCy's MultiHashEmbed seeds its first table with this, the next with one more.
-_FIRST_SEED = 8
+FIRST_SEED = 8
 _OPS = NumpyOps()
 
 
@@ -58,7 +58,7 @@ class HashedTokens:
         rows = np.empty((len(keys), len(self.rows), 4), dtype=np.int64)
         start = 0
         for index, n_rows in enumerate(self.rows):
-            hashes = _OPS.hash(np.ascontiguousarray(types[index]), _FIRST_SEED + index)
+            hashes = _OPS.hash(np.ascontiguousarray(types[index]), FIRST_SEED + index)
             rows[:, index] = hashes % np.uint32(n_rows) + np.uint32(start)
             start += n_rows
         vectors = None
