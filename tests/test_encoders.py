@@ -23,6 +23,13 @@ NAMES = sorted(
 # For each encoder a shape that is small enough to train in a test.
 SMALL: dict[str, dict[str, Any]] = {
     "spacy-torch.HashEmbedCNN.v1": {"width": 16, "depth": 1, "attrs": ["NORM"], "rows": [200]},
+    "spacy-torch.BiLSTM.v1": {
+        "width": 16,
+        "depth": 1,
+        "embed_width": 8,
+        "attrs": ["NORM"],
+        "rows": [200],
+    },
     "spacy-torch.FromTok2Vec.v1": {
         "tok2vec": {
             "@architectures": "spacy.HashEmbedCNN.v2",

@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from token_batches import ROWS, make_batch
 
 from spacy_torch.nn.hash_embed import TokenBatch
 from spacy_torch.nn.hash_embed_cnn import HashEmbedCNN
 
-ROWS = [50, 20]
 SETTINGS = {"rows": ROWS, "width": 8, "depth": 2, "pieces": 2}
 
 
@@ -18,22 +18,6 @@ def make_encoder(**settings) -> HashEmbedCNN:
         if name.endswith("bias"):
             torch.nn.init.normal_(parameter)
     return encoder.eval()
-
-
-def make_batch(lengths: list[int], *, n_types: int = 12, vector_width: int = 0) -> TokenBatch:
-    """Types are drawn from one vocabulary: the same key means the same rows in all batches."""
-    types = torch.randint(100, (n_types,)).unique()
-    seeds = types.view(-1, 1, 1) * 7 + torch.arange(8).view(2, 4)
-    starts = torch.tensor([0, ROWS[0]]).view(2, 1)
-    return TokenBatch(
-        rows=seeds % torch.tensor(ROWS).view(2, 1) + starts,
-        inverse=torch.randint(len(types), (sum(lengths),)),
-        lengths=torch.tensor(lengths, dtype=torch.int64),
-        keys=types * 10**15,
-        vectors=torch.sin(types.view(-1, 1) * torch.arange(1.0, vector_width + 1))
-        if vector_width
-        else None,
-    )
 
 
 def encode_afresh(encoder: HashEmbedCNN, batch: TokenBatch) -> torch.Tensor:
