@@ -56,6 +56,12 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
             {"entities": [(0, 3, "PERSON"), (8, 11, "PERSON")], "relations": []},
         ),
     ],
+    "torch_spancat": [
+        ("a table for two at seven", {"spans": {"sc": [(12, 15, "people"), (19, 24, "time")]}}),
+        ("seven", {"spans": {"sc": [(0, 5, "time")]}}),
+        ("no thanks", {"spans": {"sc": []}}),
+        ("two of us , or two tables", {"spans": {"sc": [(0, 9, "people"), (0, 3, "people")]}}),
+    ],
     "torch_tagger": [
         ("she sees him", {"tags": ["PRP", "VBZ", "PRP"]}),
         ("go", {"tags": ["VB"]}),

@@ -74,6 +74,10 @@ class TorchPipe(TrainablePipe):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement probabilities")
 
+    def make_inputs(self, docs: list[Doc]) -> Any:
+        """What the model is called with: the documents, unless a subclass adds something."""
+        return docs
+
     @property
     def loss_name(self) -> str:
         """What an error calls the loss."""
@@ -155,9 +159,15 @@ class TorchPipe(TrainablePipe):
         docs = [eg.predicted for eg in examples]
         if self._rehearsal_model is None or not any(len(doc) for doc in docs):
             return self._learn([], _no_loss, drop=drop, sgd=sgd, losses=losses)
-        before, _ = run_tensors(self._rehearsal_model.get_ref("logits"), docs, is_train=False)
+        inputs = self.make_inputs(docs)
+        before, _ = run_tensors(self._rehearsal_model.get_ref("logits"), inputs, is_train=False)
         return self._learn(
-            docs, partial(_squared_distance, before), drop=drop, sgd=sgd, losses=losses
+            docs,
+            partial(_squared_distance, before),
+            inputs=inputs,
+            drop=drop,
+            sgd=sgd,
+            losses=losses,
         )
 
     def finish_update(self, sgd: Optimizer) -> None:
@@ -176,6 +186,7 @@ class TorchPipe(TrainablePipe):
         docs: list[Doc],
         loss_of: Callable[[Any], Tensor],
         *,
+        inputs: Any = None,
         drop: float,
         sgd: Optimizer | None,
         losses: dict[str, float] | None,
@@ -185,7 +196,8 @@ class TorchPipe(TrainablePipe):
         if not any(len(doc) for doc in docs):
             return losses
         set_dropout_rate(self.model, drop)
-        outputs, backprop = run_tensors(self.logits_model, docs, is_train=True)
+        inputs = self.make_inputs(docs) if inputs is None else inputs
+        outputs, backprop = run_tensors(self.logits_model, inputs, is_train=True)
         logits = map_leaves(_detach, outputs)
         loss = self._check_loss(loss_of(logits))
         value = float(loss.detach())

@@ -1,0 +1,343 @@
+"""`torch_spancat`: labelled spans of a text, which may overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy
+import torch
+from spacy.language import Language
+from spacy.pipeline.spancat import Suggester, spancat_score
+from spacy.tokens import Doc, SpanGroup
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer
+from torch import Tensor
+from typing_extensions import override
+
+from spacy_torch.bridge.model import run_tensors
+from spacy_torch.components.gold_spans import GoldSpans, SkippedSpans
+from spacy_torch.components.losses import Loss
+from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.span_groups import Overlap, Scores, choose_labels, write_groups
+from spacy_torch.components.spancat_parts import (
+    check_labels_known,
+    check_parts,
+    check_settings,
+    run_suggester,
+)
+from spacy_torch.components.torch_pipe import TorchPipe
+from spacy_torch.features.suggestions import Suggestions
+from spacy_torch.nn.losses import binary_cross_entropy
+
+DEFAULT_MODEL = Config().from_str("""
+[model]
+@architectures = "spacy-torch.SpanClassifier.v1"
+
+[model.encoder]
+@torch_encoders = "spacy-torch.HashEmbedCNN.v1"
+rows = [5000, 1000, 2500, 1000]
+""")["model"]
+
+
+@Language.factory(
+    "torch_spancat",
+    assigns=["doc.spans"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "suggester": {"@misc": "spacy-torch.NgramSpans.v1"},
+        "loss": {"@torch_losses": "spacy-torch.BinaryCrossEntropy.v1"},
+        "spans_key": "sc",
+        "threshold": 0.5,
+        "thresholds": {},
+        "max_positive": None,
+        "overlap": "all",
+        "scorer": {"@scorers": "spacy.spancat_scorer.v1"},
+    },
+    default_score_weights={"spans_sc_f": 1.0, "spans_sc_p": 0.0, "spans_sc_r": 0.0},
+)
+def make_spancat(
+    nlp: Language,
+    name: str,
+    model: Model[Any, Any],
+    suggester: Suggester,
+    loss: Loss,
+    spans_key: str,
+    threshold: float,
+    thresholds: dict[str, float],
+    max_positive: int | None,
+    overlap: Overlap,
+    scorer: Callable[..., Any] | None,
+) -> SpanCategorizer:
+    """Labelled spans in `doc.spans[spans_key]`, with their scores."""
+    return SpanCategorizer(
+        nlp.vocab,
+        model,
+        name,
+        suggester=suggester,
+        loss=loss,
+        spans_key=spans_key,
+        threshold=threshold,
+        thresholds=thresholds,
+        max_positive=max_positive,
+        overlap=overlap,
+        scorer=scorer,
+    )
+
+
+@dataclass(frozen=True)
+class SpanScores:
+    """The spans of a batch that were looked at, and the probability of each label."""
+
+    spans: Suggestions
+    values: Scores
+
+
+class SpanCategorizer(TorchPipe):
+    """Label spans of a text.
+
+    An example whose reference has no `spans[spans_key]` is unknown and trains nothing. One
+    that has it is complete: a suggested span that is not there has no label. Gold spans that
+    cannot be learned from, because they are not suggested or do not fit the tokens, are
+    counted in `skipped_spans`, and the first is logged.
+
+    If the model has a proposer, it chooses among the suggested spans. While training, gold
+    spans are always among both.
+
+    Args:
+        suggester: documents -> `Ragged` of (start, end), as for spaCy's `spancat`.
+        loss: of exclusive labels if the model's are, with one more column, the first, for
+            having none.
+        spans_key: where the spans are read in training and written.
+        threshold: the probability from which a span has a label.
+        thresholds: the same for single labels, before `threshold`.
+        max_positive: how many labels a span may have; None for any number.
+        overlap: which spans may share tokens: "all", only those of different labels
+            ("between_labels"), or "none". The better ones stay.
+
+    Raises:
+        TypeError, ValueError: model, loss or suggester are for something else, or a setting
+            is out of its range.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[Any, Any],
+        name: str,
+        *,
+        suggester: Suggester,
+        loss: Loss,
+        spans_key: str = "sc",
+        threshold: float = 0.5,
+        thresholds: dict[str, float] | None = None,
+        max_positive: int | None = None,
+        overlap: Overlap = "all",
+        scorer: Callable[..., dict[str, Any]] | None = spancat_score,
+    ) -> None:
+        check_parts(name, model=model, loss=loss, suggester=suggester)
+        check_settings(
+            name,
+            spans_key=spans_key,
+            threshold=threshold,
+            thresholds=thresholds or {},
+            max_positive=max_positive,
+            overlap=overlap,
+        )
+        super().__init__(
+            vocab,
+            model,
+            name,
+            scorer=scorer,
+            spans_key=spans_key,
+            threshold=threshold,
+            thresholds=dict(thresholds or {}),
+            max_positive=max_positive,
+            overlap=overlap,
+        )
+        self.suggester = suggester
+        self.loss = loss
+        self._skipped = SkippedSpans()
+
+    @property
+    def key(self) -> str:
+        """Where in `doc.spans` the spans are."""
+        return str(self.cfg["spans_key"])
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a span has at most one label."""
+        return not self.model.attrs["multi_label"]
+
+    @property
+    def skipped_spans(self) -> dict[str, int]:
+        """How many gold spans were skipped in the updates so far, by the reason."""
+        return dict(self._skipped.counts)
+
+    @property
+    @override
+    def loss_name(self) -> str:
+        return repr(self.loss)
+
+    # Predicting -------------------------------------------------------------------------
+
+    def suggest(self, docs: Sequence[Doc]) -> Suggestions:
+        """The suggester's spans, each once.
+
+        Raises:
+            TypeError, ValueError: they are no spans of these documents.
+        """
+        return run_suggester(self.name, self.suggester, docs, ops=self.model.ops)
+
+    @override
+    def make_inputs(self, docs: list[Doc]) -> Any:
+        # All spans: old and new models are compared on the same ones, whatever a
+        # proposer thinks of them.
+        return docs, self.suggest(docs).require_all()
+
+    @override
+    def predict(self, docs: Iterable[Doc]) -> SpanScores:
+        docs = list(docs)
+        spans = self.suggest(docs)
+        if not len(spans):
+            return SpanScores(spans, numpy.zeros((0, len(self.labels)), dtype="float32"))
+        logits, _ = run_tensors(self.logits_model, (docs, spans), is_train=False)
+        values = logits.values.float()
+        values = _with_none(values).softmax(1)[:, 1:] if self.exclusive else values.sigmoid()
+        if logits.candidates is not None:
+            spans = Suggestions.of_batch(logits.spans)
+        return SpanScores(spans, values.cpu().numpy())
+
+    @override
+    def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
+        limits = self.cfg["thresholds"]
+        thresholds = [limits.get(label, self.cfg["threshold"]) for label in self.labels]
+        chosen = choose_labels(
+            scores.values,
+            numpy.array(thresholds, dtype="float32"),
+            max_positive=self.cfg["max_positive"],
+        )
+        write_groups(
+            list(docs),
+            scores.spans,
+            scores.values,
+            chosen,
+            key=self.key,
+            labels=self.labels,
+            overlap=self.cfg["overlap"],
+        )
+
+    def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
+        """The probability of each label; the candidates are the spans that were looked at.
+
+        Those are the suggested ones or, with a proposer, its choice.
+        """
+        docs = list(docs)
+        found = self.predict(docs)
+        parts = numpy.split(found.values, found.spans.lengths.cumsum()[:-1]) if docs else []
+        return [
+            Probabilities(list(candidates), self.labels, values)
+            for candidates, values in zip(_make_groups(docs, found.spans), parts, strict=True)
+        ]
+
+    def set_candidates(self, docs: Iterable[Doc], *, candidates_key: str = "candidates") -> None:
+        """Write the spans that would be looked at to `doc.spans[candidates_key]`, to see them."""
+        docs = list(docs)
+        for doc, group in zip(docs, _make_groups(docs, self.predict(docs).spans), strict=True):
+            doc.spans[candidates_key] = group
+
+    # Learning ---------------------------------------------------------------------------
+
+    @override
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        # What is not known costs nothing.
+        examples = [eg for eg in examples if self.key in eg.reference.spans]
+        docs = [eg.predicted for eg in examples]
+        spans = self.suggest(docs)
+        gold = self._read_gold(examples, skipped=self._skipped)
+        if self.model.attrs["has_proposer"]:
+            spans = spans.require(gold.doc_ids, gold.starts, gold.ends)
+        else:
+            gold.find(spans, skipped=self._skipped, name=self.name)
+        return self._learn(
+            docs if len(spans) else [],
+            lambda logits: self.compute_loss(examples, logits),
+            inputs=(docs, spans),
+            drop=drop,
+            sgd=sgd,
+            losses=losses,
+        )
+
+    @override
+    def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
+        gold = self._read_gold(examples, skipped=SkippedSpans(quiet=True))
+        spans = Suggestions.of_batch(logits.spans)
+        rows = spans.find(gold.doc_ids, gold.starts, gold.ends)
+        make_targets = gold.exclusive_targets if self.exclusive else gold.targets
+        targets = make_targets(spans, rows, n_labels=len(self.labels))
+        values = _with_none(logits.values) if self.exclusive else logits.values
+        on_device = torch.from_numpy(targets).to(values.device)
+        loss = self.loss(values, on_device, None, exclusive=self.exclusive)
+        if logits.candidates is None:
+            return loss
+        candidates = Suggestions.of_batch(logits.candidates)
+        rows = candidates.find(gold.doc_ids, gold.starts, gold.ends)
+        wanted = torch.from_numpy(gold.wanted(candidates, rows)).to(values.device)
+        return loss + binary_cross_entropy(logits.proposals.unsqueeze(1), wanted)
+
+    def _read_gold(self, examples: Sequence[Example], *, skipped: SkippedSpans) -> GoldSpans:
+        columns = {label: column for column, label in enumerate(self.labels)}
+        return GoldSpans.read(examples, self.key, columns, skipped=skipped, name=self.name)
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Iterable[str] | None = None,
+    ) -> None:
+        """Take the labels from the examples, or as given, and build the module.
+
+        Raises:
+            ValueError: there is no label, or a threshold is of something else than a label.
+        """
+        self._check_initialize(get_examples)
+        for label in labels if labels is not None else _find_labels(get_examples(), self.key):
+            self.add_label(label)
+        check_labels_known(self.name, self.labels, self.cfg["thresholds"], key=self.key)
+        sample = [eg.reference for eg in islice(get_examples(), 10)]
+        nothing = Suggestions.none(len(sample))
+        truth = numpy.zeros((0, len(self.labels)), dtype="float32")
+        self.model.initialize(X=(sample, nothing), Y=truth)
+        self.note_labels()
+
+
+def _with_none(logits: Tensor) -> Tensor:
+    """A first column of zeros for having no label: only differences to it matter."""
+    return torch.cat([logits.new_zeros(len(logits), 1), logits], 1)
+
+
+def _make_groups(docs: Sequence[Doc], spans: Suggestions) -> list[SpanGroup]:
+    places = list(zip(spans.starts.tolist(), spans.ends.tolist(), strict=True))
+    stops = spans.lengths.cumsum()
+    return [
+        SpanGroup(doc, spans=[doc[start:end] for start, end in places[stop - length : stop]])
+        for doc, length, stop in zip(docs, spans.lengths, stops, strict=True)
+    ]
+
+
+def _find_labels(examples: Iterable[Example], key: str) -> list[str]:
+    groups = (eg.reference.spans[key] for eg in examples if key in eg.reference.spans)
+    return sorted({span.label_ for group in groups for span in group if span.label_})
