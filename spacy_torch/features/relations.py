@@ -29,12 +29,11 @@ class SpanRef(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """What connects one span with another; immutable.
+    """What connects one span with another, as `doc._.relations` gives it; immutable.
 
     Attributes:
-        head: where the relation comes from: a `SpanRef`. A `Span` will do in what is given
-            to `set_relations` or `doc._.relations`.
-        tail: where it leads, likewise.
+        head: where the relation comes from.
+        tail: where it leads.
         label: the kind of relation.
         score: its probability, 1.0 in a gold annotation. A gold relation with 0.0 says that
             these spans are *not* so related, for annotation that leaves the rest open.
@@ -92,7 +91,8 @@ def set_relations(doc: Doc, relations: Iterable[Sequence[Any]], *, complete: boo
     """Replace the relations of a document.
 
     Args:
-        relations: each a `Relation`, or the four of it in any sequence, as JSON has them.
+        relations: each a `Relation`, or what it consists of in any sequence, as JSON has it.
+            Head and tail may be a `Span`, and a score of 1 may be left out.
         complete: there are no others. If false, a pair of spans that is not named here is
             not known to be unrelated, and trains nothing.
 

@@ -1,7 +1,6 @@
 """Texts with labels from CSV, TSV and JSONL files, as rows, examples and ``.spacy`` files."""
 
 import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +10,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 from spacy_torch.bridge.atomic import replacing
+from spacy_torch.training.lines import read_jsonl, read_lines
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -108,16 +108,13 @@ def read_labelled_text(
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"{path} must end in one of {', '.join(SUFFIXES)}, got {path.suffix!r}")
-    if path.suffix == ".jsonl":
-        records = _jsonl_records(path)
-    else:
-        records = _table_records(path, columns=columns)
+    is_table = path.suffix != ".jsonl"
+    records = _table_records(path, columns=columns) if is_table else read_jsonl(path)
     rows: list[LabelledText] = []
     for line, record in records:
         where = f"{path}, line {line}"
         for argument, name in {"text": text, "label": label}.items():
             if name not in record:
-                is_table = path.suffix != ".jsonl"
                 place = f"{path}: the header" if is_table else f"{where}: the object"
                 free = [str(key) for key in record if key not in (text, label)]
                 raise ValueError(
@@ -165,7 +162,7 @@ def _table_records(
     path: Path, *, columns: list[str] | None
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers and cells by column name; a row that spans lines counts from its first."""
-    lines = (line for _, line in _decoded_lines(path))
+    lines = (line for _, line in read_lines(path))
     if path.suffix == ".csv":
         reader = csv.reader(lines, strict=True)
     else:
@@ -186,34 +183,6 @@ def _table_records(
     except csv.Error as error:
         hint = "check its quotes, or keep the texts in a .jsonl file"
         raise ValueError(f"{path}, line {start}: {error}; {hint}") from error
-
-
-def _jsonl_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers and the object on each line that is not blank."""
-    for number, line in _decoded_lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not valid JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number}: expected a JSON object, got {line.strip()}")
-        yield number, record
-
-
-def _decoded_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Line numbers from 1 and lines; decoded one by one, so that an error can say which."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                # Spreadsheet programs open a UTF-8 file with a byte order mark.
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}, line {number}: byte {error.start + 1} is not UTF-8; "
-                    f"save the file in UTF-8"
-                ) from error
 
 
 def _how_to_name(argument: str, name: str) -> str:
