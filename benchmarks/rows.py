@@ -23,7 +23,10 @@ TABLES: dict[str, dict[str, str]] = {
         "first_200": "benchmarks.first_200:measure",
         "train_to_best": "benchmarks.train_to_best:measure",
     },
-    "tokens": {},
+    "tokens": {
+        "ner_speed": "benchmarks.ner_speed:measure",
+        "ner_wnut17": "benchmarks.ner_wnut17:measure",
+    },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}
 

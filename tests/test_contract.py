@@ -62,6 +62,15 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("no thanks", {"spans": {"sc": []}}),
         ("two of us , or two tables", {"spans": {"sc": [(0, 9, "people"), (0, 3, "people")]}}),
     ],
+    "torch_ner": [
+        ("Ada Lovelace met Babbage", {"entities": [(0, 12, "PERSON"), (17, 24, "PERSON")]}),
+        ("London", {"entities": [(0, 6, "PLACE")]}),
+        (
+            "the river flows from Oxford to London Bridge",
+            {"entities": [(21, 27, "PLACE"), (31, 44, "PLACE")]},
+        ),
+        ("nothing here", {"entities": []}),
+    ],
     "torch_tagger": [
         ("she sees him", {"tags": ["PRP", "VBZ", "PRP"]}),
         ("go", {"tags": ["VB"]}),

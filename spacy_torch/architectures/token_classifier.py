@@ -41,7 +41,7 @@ def build_token_classifier(
         name=f"{name} logits",
         featurize=encoder.featurize,
         collect=collect_vectors,
-        measure=partial(_measure, encoder=encoder),
+        measure=partial(measure_labels, encoder=encoder),
         upstream=encoder.upstream,
         runtime=runtime,
     )
@@ -70,9 +70,14 @@ def build_token_module(
     )
 
 
-def _measure(
+def measure_labels(
     docs: Sequence[Doc] | None, Y: Sequence[Floats2d] | None, *, encoder: Encoder
 ) -> dict[str, int]:
+    """The number of labels, from a sample of the truth, and the sizes that the encoder takes.
+
+    Raises:
+        ValueError: there is no sample.
+    """
     if not Y:
         raise ValueError(
             "A token classifier is sized by its labels: initialize it with a sample of the "

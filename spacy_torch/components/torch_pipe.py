@@ -406,9 +406,9 @@ def _gradient(leaf: Any) -> Any:
 
 
 def _squared_distance(before: Any, logits: Any) -> Tensor:
-    # Labels added since then, the last columns, have no logits before.
+    # Labels added since then, the ends of their axes, have no logits before.
     distances = [
-        ((now[..., : old.shape[-1]] - old) ** 2).sum() / 2
+        ((now[tuple(map(slice, old.shape))] - old) ** 2).sum() / 2
         for old, now in pair_leaves(before, logits)
         if isinstance(old, Tensor) and old.is_floating_point()
     ]
