@@ -4,6 +4,7 @@ A new component needs an entry in `TRUTH`, and nothing else here.
 """
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -218,6 +219,38 @@ def test_doc_without_tokens_is_annotated_and_changes_nothing_beside_it(nlp):
     beside = annotations(nlp.pipe(["", *texts_of(nlp), ""]))
     assert_close(beside, [*alone, *predict(nlp), *alone])
     assert_close(annotations(nlp.pipe(["", ""])), [*alone, *alone])
+
+
+def test_odd_texts_are_annotated_and_change_nothing_beside_them(nlp):
+    odd = [" ", " \n\n ", "x" * 100_000, "\u200b", "🦆 e\u0301t\u00e9", "! ? !"]
+    texts = texts_of(nlp)
+    found = annotations(nlp.pipe([*odd, *texts, *odd]))
+    assert_close(found[len(odd) : len(odd) + len(texts)], predict(nlp))
+    assert_close(found[: len(odd)], found[-len(odd) :])
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_examples_whose_tokens_were_split_otherwise_train(factory):
+    nlp = make_pipeline(factory)
+    examples = make_examples(nlp, factory)
+    optimizer = nlp.initialize(lambda: examples)
+    for eg in examples:
+        eg.predicted = split_otherwise(eg.reference)
+    for _ in range(3):
+        losses = nlp.update(examples, sgd=optimizer)
+        assert math.isfinite(losses[factory])
+
+
+def split_otherwise(doc: Doc) -> Doc:
+    """The same text, every other token cut in two."""
+    words: list[str] = []
+    spaces: list[bool] = []
+    for token in doc:
+        cut = len(token) // 2 if token.i % 2 == 0 else 0
+        parts = [part for part in (token.text[:cut], token.text[cut:]) if part]
+        words += parts
+        spaces += [False] * (len(parts) - 1) + [bool(token.whitespace_)]
+    return Doc(doc.vocab, words, spaces)
 
 
 def test_four_threads_annotate_like_one(nlp):
