@@ -63,15 +63,6 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("no thanks", {"spans": {"sc": []}}),
         ("two of us , or two tables", {"spans": {"sc": [(0, 9, "people"), (0, 3, "people")]}}),
     ],
-    "torch_ner": [
-        ("Ada Lovelace met Babbage", {"entities": [(0, 12, "PERSON"), (17, 24, "PERSON")]}),
-        ("London", {"entities": [(0, 6, "PLACE")]}),
-        (
-            "the river flows from Oxford to London Bridge",
-            {"entities": [(21, 27, "PLACE"), (31, 44, "PLACE")]},
-        ),
-        ("nothing here", {"entities": []}),
-    ],
     "torch_tagger": [
         ("she sees him", {"tags": ["PRP", "VBZ", "PRP"]}),
         ("go", {"tags": ["VB"]}),
@@ -88,6 +79,34 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("clean", {"cats": {"room": 1.0, "food": 0.0}}),
         ("a good breakfast", {"cats": {"room": 0.0, "food": 1.0}}),
         ("we had to leave early", {"cats": {"room": 0.0, "food": 0.0}}),
+    ],
+    "torch_morphologizer": [
+        (
+            "she sees him",
+            {
+                "pos": ["PRON", "VERB", "PRON"],
+                "morphs": ["Case=Nom|Number=Sing", "Number=Sing", "Case=Acc|Number=Sing"],
+            },
+        ),
+        ("go", {"pos": ["VERB"], "morphs": [""]}),
+        (
+            "two dogs bark loudly",
+            {"pos": ["NUM", "NOUN", "VERB", "ADV"], "morphs": ["", "Number=Plur", "", ""]},
+        ),
+    ],
+    "torch_senter": [
+        ("she sleeps . he eats", {"sent_starts": [1, -1, -1, 1, -1]}),
+        ("go", {"sent_starts": [1]}),
+        ("no . he sleeps . she eats", {"sent_starts": [1, -1, 1, -1, -1, 1, -1]}),
+    ],
+    "torch_ner": [
+        ("Ada Lovelace met Babbage", {"entities": [(0, 12, "PERSON"), (17, 24, "PERSON")]}),
+        ("London", {"entities": [(0, 6, "PLACE")]}),
+        (
+            "the river flows from Oxford to London Bridge",
+            {"entities": [(21, 27, "PLACE"), (31, 44, "PLACE")]},
+        ),
+        ("nothing here", {"entities": []}),
     ],
 }
 

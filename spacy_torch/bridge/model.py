@@ -208,7 +208,11 @@ def _forward(model: Model[InT, OutT], X: InT, is_train: bool) -> tuple[OutT, Bac
 
     def backprop(dY: Any) -> Any:
         d_outputs = to_tensors(spread(dY), get_shim(model).device)
-        return _restore_input(X, backprop_tensors(d_outputs), model.ops)
+        d_inputs = backprop_tensors(d_outputs)
+        if model.attrs["featurize"] is not None:
+            # Documents have none. Thinc's layers say so with a list, to which `tuplify` adds.
+            return []
+        return _restore_input(X, d_inputs, model.ops)
 
     return cast(OutT, Y), backprop
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy
 from numpy.typing import NDArray
-from spacy.attrs import ORTH
+from spacy.attrs import ORTH, SENT_START
 from spacy.training import Example
 
 Ids = NDArray[numpy.uint64]
@@ -67,3 +67,34 @@ def find_columns(
     found = [columns.get(tuple(row), UNKNOWN) for row in distinct.tolist()]
     labels = numpy.asarray(found, dtype=numpy.int64)[inverse.reshape(-1)]
     return numpy.where(known, labels, UNKNOWN)
+
+
+def read_sentence_starts(example: Example) -> Columns:
+    """Whether each predicted token starts a sentence: 1 yes, -1 no, 0 not known.
+
+    Of a token of the reference that was split, only the first part starts what it starts. A
+    token inside of which a sentence starts is not known, unless it starts one itself. In a
+    reference without sentences nothing is known, though spaCy marks its first token.
+    """
+    reference = example.reference
+    if not reference.has_annotation("SENT_START"):
+        return numpy.zeros(len(example.predicted), dtype=numpy.int64)
+    gold = reference.to_array([SENT_START]).astype(numpy.uint64, copy=False).view(numpy.int64)
+    if are_tokenized_alike(example):
+        return gold
+    alignment = example.alignment.x2y
+    lengths = alignment.lengths.astype(numpy.int64)
+    starts = numpy.zeros(len(lengths), dtype=numpy.int64)
+    known = lengths > 0
+    if known.any():
+        parts = alignment.data
+        ends = lengths.cumsum()[known]
+        begins = ends - lengths[known]
+        found = gold[parts[begins]]
+        is_continued = parts[begins[1:]] == parts[ends[:-1] - 1]
+        found[1:][is_continued] = -1
+        inside = gold[parts]
+        inside[begins] = -1
+        found[(found == -1) & (numpy.maximum.reduceat(inside, begins) > -1)] = 0
+        starts[known] = found
+    return starts

@@ -13,7 +13,7 @@ from spacy.pipeline.tagger import tagger_score
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Model
 from torch import Tensor
 from typing_extensions import override
 
@@ -21,6 +21,7 @@ from spacy_torch.components.gold_tokens import find_columns
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.components.token_scores import (
+    DEFAULT_TOKEN_MODEL,
     best_columns,
     check_token_parts,
     initialize_token_model,
@@ -30,20 +31,12 @@ from spacy_torch.components.token_scores import (
 )
 from spacy_torch.components.torch_pipe import TorchPipe
 
-DEFAULT_MODEL = Config().from_str("""
-[model]
-@architectures = "spacy-torch.TokenClassifier.v1"
-
-[model.encoder]
-@torch_encoders = "spacy-torch.HashEmbedCNN.v1"
-""")["model"]
-
 
 @Language.factory(
     "torch_tagger",
     assigns=["token.tag"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": DEFAULT_TOKEN_MODEL,
         "loss": {"@torch_losses": "spacy-torch.CrossEntropy.v1"},
         "overwrite": False,
         "scorer": {"@scorers": "spacy.tagger_scorer.v1"},

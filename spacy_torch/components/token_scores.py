@@ -9,7 +9,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
-from thinc.api import Model
+from thinc.api import Config, Model
 from torch import Tensor
 
 from spacy_torch.bridge.model import run_tensors
@@ -18,6 +18,14 @@ from spacy_torch.components.losses import Loss
 from spacy_torch.components.parts import check_loss, check_model, check_serves
 from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.components.torch_pipe import TorchPipe
+
+DEFAULT_TOKEN_MODEL = Config().from_str("""
+[model]
+@architectures = "spacy-torch.TokenClassifier.v1"
+
+[model.encoder]
+@torch_encoders = "spacy-torch.HashEmbedCNN.v1"
+""")["model"]
 
 
 def check_token_parts(name: str, *, model: Model[Any, Any], loss: Loss) -> None:
@@ -86,9 +94,13 @@ def token_probabilities(
 def write_attr(doc: Doc, attr: int, values: NDArray[numpy.uint64], *, overwrite: bool) -> None:
     """Set an attribute of all tokens, or of those that have none yet."""
     if not overwrite:
-        before = doc.to_array([attr])
-        values = numpy.where(before != 0, before, values)
+        values = keep_known(doc.to_array([attr]), values)
     doc.from_array([attr], cast("Any", values))
+
+
+def keep_known(before: NDArray[Any], values: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
+    """New values of an attribute only for the tokens that have none yet."""
+    return numpy.where(before != 0, before, values)
 
 
 def _split(rows: NDArray[Any], docs: Sequence[Doc]) -> list[Any]:

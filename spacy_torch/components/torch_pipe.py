@@ -91,8 +91,8 @@ class TorchPipe(TrainablePipe):
         return tuple(self.cfg["labels"])
 
     @property
-    def label_data(self) -> list[str]:
-        """The labels, as `spacy init labels` saves them."""
+    def label_data(self) -> Any:
+        """The labels, as `spacy init labels` saves them and `initialize` takes them."""
         return list(self.cfg["labels"])
 
     def add_label(self, label: str) -> int:
@@ -358,7 +358,7 @@ class TorchPipe(TrainablePipe):
 
     def note_labels(self) -> None:
         """Store the labels with the weights, which are refused beside others when loading."""
-        get_shim(self.logits_model).info["labels"] = self.label_data
+        get_shim(self.logits_model).info["labels"] = list(self.labels)
 
     def _take_over(self, cfg: dict[str, Any]) -> None:
         shim = get_shim(self.logits_model)

@@ -8,7 +8,12 @@ from spacy.attrs import POS, TAG
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_torch.components.gold_tokens import UNKNOWN, find_columns, read_aligned
+from spacy_torch.components.gold_tokens import (
+    UNKNOWN,
+    find_columns,
+    read_aligned,
+    read_sentence_starts,
+)
 
 vocab = spacy.blank("en").vocab
 TAGS = ["A", "B", ""]
@@ -26,7 +31,9 @@ def examples(draw) -> Example:
 
     words = cut()
     tags = [draw(st.sampled_from(TAGS)) for _ in words]
-    reference = Doc(vocab, words, spaces=[False] * len(words), tags=tags)
+    starts = [True, *[draw(st.booleans()) for _ in words[1:]]]
+    spaces = [False] * len(words)
+    reference = Doc(vocab, words, spaces=spaces, tags=tags, sent_starts=starts)
     found = cut()
     return Example(Doc(vocab, found, spaces=[False] * len(found)), reference)
 
@@ -56,3 +63,30 @@ def test_attributes_are_known_only_where_all_of_them_agree():
     values, known = read_aligned(example, [TAG, POS])
     assert known.tolist() == [False]
     numpy.testing.assert_array_equal(values, [[0, 0]])
+
+
+@given(examples())
+def test_sentences_start_at_the_letters_where_those_of_the_reference_do(example):
+    letters = {token.idx for token in example.reference if token.is_sent_start}
+
+    def expected(token) -> int:
+        if token.idx in letters:
+            return 1
+        starts_inside = any(token.idx < letter < token.idx + len(token) for letter in letters)
+        return 0 if starts_inside else -1
+
+    starts = read_sentence_starts(example).tolist()
+    assert starts == [expected(token) for token in example.predicted]
+
+
+def test_sentence_starts_that_are_not_known_stay_unknown():
+    def starts_of(words: list[str], starts: list[int], found: list[str]) -> list[int]:
+        reference = Doc(vocab, words, spaces=[False] * len(words), sent_starts=starts)
+        predicted = Doc(vocab, found, spaces=[False] * len(found))
+        return read_sentence_starts(Example(predicted, reference)).tolist()
+
+    assert starts_of(["a", "b", "c"], [1, 0, -1], ["a", "b", "c"]) == [1, 0, -1]
+    assert starts_of(["a", "b", "c"], [1, 0, -1], ["a", "bc"]) == [1, 0]
+    assert starts_of(["a", "b", "c"], [1, -1, 0], ["a", "bc"]) == [1, 0]
+    # Of a reference without sentences, spaCy marks the first token all the same.
+    assert starts_of(["a", "b", "c"], [1, 0, 0], ["a", "b", "c"]) == [0, 0, 0]
