@@ -170,7 +170,7 @@ class SpanCategorizer(TorchPipe):
     @property
     def exclusive(self) -> bool:
         """Whether a span has at most one label."""
-        return not self.model.attrs["multi_label"]
+        return not self.model.attrs.get("multi_label", True)
 
     @property
     def skipped_spans(self) -> dict[str, int]:
@@ -267,7 +267,7 @@ class SpanCategorizer(TorchPipe):
         docs = [eg.predicted for eg in examples]
         spans = self.suggest(docs)
         gold = self._read_gold(examples, skipped=self._skipped)
-        if self.model.attrs["has_proposer"]:
+        if self.model.attrs.get("has_proposer"):
             spans = spans.require(gold.doc_ids, gold.starts, gold.ends)
         else:
             gold.find(spans, skipped=self._skipped, name=self.name)

@@ -25,7 +25,7 @@ def check_parts(name: str, *, model: Model[Any, Any], loss: Loss, suggester: obj
     """
     check_model(name, model, logits_of="span", architecture="spacy-torch.SpanClassifier.v1")
     check_loss(name, loss)
-    check_serves(name, loss, exclusive=not model.attrs["multi_label"])
+    check_serves(name, loss, exclusive=not model.attrs.get("multi_label", True))
     if not callable(suggester):
         raise TypeError(
             f"{name!r}: the suggester must be a function of documents, got {suggester!r:.100}: "
