@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, str]] = {
         "train_to_best": "benchmarks.train_to_best:measure",
     },
     "tokens": {
+        "spancat_restaurant8k": "benchmarks.spancat:measure",
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
     },
