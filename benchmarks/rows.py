@@ -27,6 +27,7 @@ TABLES: dict[str, dict[str, str]] = {
         "spancat_restaurant8k": "benchmarks.spancat:measure",
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
+        "accelerate": "benchmarks.accelerate:measure",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}
