@@ -15,6 +15,7 @@ from spacy_torch.nn.ragged import Ragged
 from spacy_torch.nn.row_sums import sum_rows
 from spacy_torch.nn.type_cache import TypeCache
 from spacy_torch.nn.window import window_linear
+from spacy_torch.nn.window_stack import convolve_types
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -76,6 +77,16 @@ class HashEmbedCNN(nn.Module):
         if self._may_cache(batch):
             slots, tables = self._cached_tables(batch)
             types, padding = slots[batch.inverse], int(slots[-1])
+            if self._may_stack(tables):
+                vectors = convolve_types(
+                    types,
+                    batch.lengths,
+                    tables,
+                    self._maxouts(),
+                    window=self.window,
+                    padding=padding,
+                )
+                return Ragged(vectors, batch.lengths)
         else:
             types, padding = batch.inverse, len(batch.keys)
             tables = self._type_tables(batch)
@@ -153,13 +164,20 @@ class HashEmbedCNN(nn.Module):
             or self.embed.table.device.type != "cpu"
         )
 
+    def _may_stack(self, tables: tuple[Tensor, ...]) -> bool:
+        # What autocast and mixed types need is known only to the slower way.
+        types = {tensor.dtype for tensor in tables}
+        for layer in self._maxouts():
+            types |= {layer.weight.dtype, layer.norm.weight.dtype}
+        return len(types) == 1 and not torch.is_autocast_enabled("cpu")
+
     def _stamp(self) -> Hashable:
         """Equal as long as nothing has changed that the cached rows were computed from."""
         parameters = [*self.embed.parameters(), *self._first_layer()]
         autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
         return autocast, *(_version(parameter) for parameter in parameters)
 
-    def _cached_tables(self, batch: TokenBatch) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _cached_tables(self, batch: TokenBatch) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The slots of the batch's types and, last, of the padding; and the tables."""
         padding = len(batch.keys)
 
@@ -173,7 +191,9 @@ class HashEmbedCNN(nn.Module):
 
         known = cast("list[int]", batch.keys.tolist())  # pyright: ignore[reportUnknownMemberType]
         keys = [*known, None]
-        return self.cache.look_up(keys, stamp=self._stamp(), compute=compute)
+        slots, tables = self.cache.look_up(keys, stamp=self._stamp(), compute=compute)
+        vectors, parts = tables
+        return slots, (vectors, parts)
 
 
 def _version(tensor: Tensor) -> Hashable:

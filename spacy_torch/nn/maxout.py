@@ -59,7 +59,11 @@ def maxout(values: Float[Tensor, "row pieces*width"], pieces: int) -> Float[Tens
         return values
     if torch.is_grad_enabled() and values.requires_grad:
         return cast("Tensor", _Maxout.apply(values, pieces))  # pyright: ignore[reportUnknownMemberType]
-    return torch.amax(values.view(len(values), pieces, values.shape[1] // pieces), 1)
+    largest, *others = torch.chunk(values, pieces, dim=1)
+    # Faster than torch.amax where the rows lie in the cache, and as fast elsewhere.
+    for other in others:
+        largest = torch.maximum(largest, other)
+    return largest
 
 
 class _Maxout(torch.autograd.Function):

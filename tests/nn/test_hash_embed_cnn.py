@@ -38,6 +38,27 @@ def test_remembered_prediction_equals_a_fresh_one(vector_width):
     assert len(encoder.cache) > 12
 
 
+@pytest.mark.parametrize("window", [0, 1, 2])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_prediction_equals_a_pass_with_gradients_in_every_shape(window, depth, pieces):
+    encoder = make_encoder(window=window, depth=depth, pieces=pieces)
+    # More rows than are taken through a layer at a time, and sequences without any.
+    for lengths in ([0, 1, 0, 2, 400, 0, 5, 7], [1], [0, 0]):
+        batch = make_batch(lengths)
+        with torch.no_grad():
+            actual = encoder(batch).values
+        torch.testing.assert_close(actual, encode_afresh(encoder, batch), atol=1e-6, rtol=1e-5)
+
+
+def test_prediction_in_double_precision_is_exact():
+    encoder = make_encoder().double()
+    batch = make_batch([3, 200, 0, 4])
+    with torch.no_grad():
+        actual = encoder(batch).values
+    torch.testing.assert_close(actual, encode_afresh(encoder, batch), atol=1e-13, rtol=1e-12)
+
+
 def test_nothing_is_remembered_with_gradients_on_or_in_training():
     encoder = make_encoder()
     encoder(make_batch([3]))
