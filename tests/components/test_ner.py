@@ -81,26 +81,38 @@ def test_entities_are_found_and_all_other_tokens_are_outside(trained):
 # What documents have already ----------------------------------------------------------------
 
 
-def test_entities_that_are_there_stay_as_in_the_stock_component(trained):
-    doc = trained(make_doc(trained, ADA, [(0, 1, "SHIP")]))
-    assert entities_of(doc)[0] == (0, 1, "SHIP")
+@pytest.fixture(scope="module", params=["torch_ner", "ner"])
+def each(request: pytest.FixtureRequest, trained: Language) -> Language:
+    """Our component and the stock one, which must agree on what is there already."""
+    if request.param == "torch_ner":
+        return trained
+    nlp = spacy.blank("en")
+    nlp.add_pipe("ner")
+    return train(nlp, [make_example(nlp, *sentence) for sentence in SENTENCES], steps=30)
+
+
+def test_entities_that_are_there_stay(each):
+    doc = each(make_doc(each, ADA, [(0, 1, "SHIP")]))
+    assert (0, 1, "SHIP") in entities_of(doc)
     assert (3, 4, "PERSON") in entities_of(doc)
-    doc = make_doc(trained, ADA)
+    doc = make_doc(each, ADA)
     doc.set_ents([Span(doc, 1, 3, "PLACE", kb_id="Q1")], default="missing")
-    trained(doc)
+    each(doc)
     assert {(1, 3, "PLACE"), (3, 4, "PERSON")} <= set(entities_of(doc))
     assert doc[1].ent_kb_id_ == "Q1"
     assert doc[0].ent_iob_ in "BO"
 
 
-def test_tokens_that_are_blocked_are_in_no_entity(trained):
-    doc = make_doc(trained, ADA)
+def test_tokens_that_are_blocked_are_in_no_entity(each):
+    doc = make_doc(each, ADA)
     doc.set_ents([], blocked=[doc[3:4]], default="missing")
-    assert entities_of(trained(doc)) == [(0, 2, "PERSON")]
+    assert entities_of(each(doc)) == [(0, 2, "PERSON")]
+    assert doc[3].ent_iob_ == "B"
+    assert doc[3].ent_type_ == ""
 
 
-def test_tokens_that_are_outside_are_looked_at_anew(trained):
-    assert entities_of(trained(make_doc(trained, ADA, []))) == SENTENCES[0][1]
+def test_tokens_that_are_outside_are_looked_at_anew(each):
+    assert entities_of(each(make_doc(each, ADA, []))) == SENTENCES[0][1]
 
 
 def test_no_entity_crosses_the_start_of_a_sentence(trained):
