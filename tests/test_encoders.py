@@ -11,6 +11,7 @@ import pytest
 import spacy
 from spacy.language import Language
 from spacy.training import Example
+from tiny_transformer import make_transformer
 
 from spacy_torch.bridge.model import find_shims
 from spacy_torch.registry import encoders
@@ -30,6 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "attrs": ["NORM"],
         "rows": [200],
     },
+    "spacy-torch.HFTransformer.v1": {"name": "TINY_TRANSFORMER", "width": 16},
     "spacy-torch.FromTok2Vec.v1": {
         "tok2vec": {
             "@architectures": "spacy.HashEmbedCNN.v2",
@@ -56,10 +58,18 @@ NER = {
 SENTENCES = {"she can fish": "PRP MD VB", "a fish can swim": "DT NN MD VB", "fish": "NN"}
 
 
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(make_transformer(tmp_path_factory.mktemp("transformer")))
+
+
 @pytest.fixture(params=NAMES)
 def encoder(request: pytest.FixtureRequest) -> dict[str, Any]:
     assert request.param in SMALL, f"{request.param} is registered, but not tested here"
-    return {"@torch_encoders": request.param, **SMALL[request.param]}
+    settings = dict(SMALL[request.param])
+    if settings.get("name") == "TINY_TRANSFORMER":
+        settings["name"] = request.getfixturevalue("transformer")
+    return {"@torch_encoders": request.param, **settings}
 
 
 def make_tagger(encoder: dict[str, Any]) -> Language:

@@ -49,13 +49,15 @@ OURS = {
     "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
     "cli": {"cli", "accelerate", "comparison", "export", "training", "features", "bridge"},
 }
+# Of an extra: imported inside a function, so that everything else works without them.
+OPTIONAL = {"transformers", "tokenizers"}
 OTHERS = {
     "nn": {"torch"},
     "bridge": {"torch", "thinc", "numpy", "safetensors"},
     "registry": {"spacy", "catalogue"},
     "package": set(),
     "features": {"torch", "numpy", "spacy", "thinc"},
-    "architectures": {"torch", "numpy", "spacy", "thinc"},
+    "architectures": {"torch", "numpy", "spacy", "thinc", *OPTIONAL},
     "components": {"torch", "numpy", "spacy", "srsly", "thinc"},
     "training": {"torch", "numpy", "spacy", "thinc"},
     "annotation": {"spacy"},
@@ -212,3 +214,19 @@ def test_readme_and_runner_use_the_same_test_command():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = [line for line in readme.splitlines() if line.endswith("python -m pytest")]
     assert commands == ['python -m pip install -c constraints.txt -e ".[test]" && python -m pytest']
+
+
+def test_packages_of_an_extra_are_imported_by_one_file_inside_its_functions():
+    where = {}
+    for module in MODULES:
+        path = ROOT.joinpath(*module.split("."))
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        at_once = {id(node) for node in tree.body}
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                for package in OPTIONAL & {name.split(".")[0] for name in names if name}:
+                    assert id(node) not in at_once, f"{module} imports {package} at once"
+                    where.setdefault(package, set()).add(module)
+    assert where == dict.fromkeys(OPTIONAL, {"spacy_torch.architectures.pretrained"})

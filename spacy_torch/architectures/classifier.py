@@ -80,7 +80,7 @@ def build_classifier(
     return model
 
 
-def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, int], *, name: str) -> None:
+def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, Any], *, name: str) -> None:
     """Hold what a module returned against what a classifier needs.
 
     Raises:
@@ -144,7 +144,7 @@ def _next_step(returned: Any) -> str:
 
 def _measure(
     docs: Sequence[Doc] | None, Y: Floats2d | None, *, measure: MeasureDocs | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     if Y is None:
         raise ValueError(
             "A classifier is sized by its labels: initialize it with a sample of the truth, "

@@ -13,7 +13,7 @@ from torch import nn
 from spacy_torch.bridge.building import ModuleBuilder, check_builder
 from spacy_torch.nn.encoder_output import check_tokens
 
-MeasureDocs = Callable[[Sequence[Doc]], Mapping[str, int]]
+MeasureDocs = Callable[[Sequence[Doc]], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,16 @@ class Encoder:
     Attributes:
         build: builds the module; called late, with those keyword sizes that it takes
             (see `measure`). The module maps a featurized batch to `Ragged` vectors, one
-            row per token in the order of the documents.
+            row per token in the order of the documents. If it has a method
+            `load_pretrained`, that is called at initialization and not on loading.
         featurize: documents -> the batch for the module, any nest of arrays and
             tensors. Must be picklable: a class instance or a module-level function.
             With `upstream`, called with the documents and the upstream vectors as
             `(values, lengths)` tensors.
         width: the size of the vectors.
         measure: documents -> keyword sizes that only the data knows, such as the width
-            of the static vectors; stored with the weights.
+            of the static vectors; stored with the weights. What a number cannot say is
+            a dict of plain JSON.
         upstream: a Thinc model from documents to `list[Floats2d]` that runs first.
     """
 
@@ -82,13 +84,13 @@ def check_encoder(encoder: object, *, name: str) -> None:
 
 def measure_sample(
     docs: Sequence[Doc] | None, Y: Any, *, measure: MeasureDocs | None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """The sizes that an encoder takes from the documents of an initialization."""
     return dict(measure(docs or [])) if measure is not None else {}
 
 
 def check_encoded(
-    docs: Sequence[Doc], tokens: Any, sizes: Mapping[str, int], *, name: str, width: int
+    docs: Sequence[Doc], tokens: Any, sizes: Mapping[str, Any], *, name: str, width: int
 ) -> None:
     """Hold what an encoder's module returned against its documents.
 

@@ -72,7 +72,7 @@ def build_token_module(
 
 def measure_labels(
     docs: Sequence[Doc] | None, Y: Sequence[Floats2d] | None, *, encoder: Encoder
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """The number of labels, from a sample of the truth, and the sizes that the encoder takes.
 
     Raises:

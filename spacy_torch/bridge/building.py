@@ -12,12 +12,13 @@ from torch import Tensor, nn
 ModuleBuilder = Callable[..., nn.Module]
 
 
-def build_sized(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
+def build_sized(build: ModuleBuilder, sizes: Mapping[str, Any]) -> nn.Module:
     """Call the builder with those of the sizes that its signature takes.
 
     Args:
         build: a class, function or partial that returns an `nn.Module`.
-        sizes: what the data decides, such as `n_labels` or `vector_width`.
+        sizes: what the data decides, such as `n_labels` or `vector_width`: numbers, and
+            dicts of plain JSON where a number does not say it.
 
     Raises:
         TypeError: the builder failed on its arguments or returned no module.
@@ -30,6 +31,18 @@ def build_sized(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module:
             "expected a torch.nn.Module: return the module itself, not its class or output"
         )
     return module.eval()
+
+
+def load_pretrained(module: nn.Module) -> None:
+    """Let every part of a module that has a method `load_pretrained` fetch its weights.
+
+    Only at initialization: on loading, the weights saved with the pipeline follow, and where
+    the pretrained ones came from need not exist any more.
+    """
+    for part in module.modules():
+        load = getattr(part, "load_pretrained", None)
+        if callable(load):
+            load()
 
 
 def check_builder(build: object, *, name: str) -> None:

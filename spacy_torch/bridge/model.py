@@ -19,10 +19,10 @@ from spacy_torch.bridge.tree import map_leaves
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
 
-Measure = Callable[[Any, Any], Mapping[str, int]]
+Measure = Callable[[Any, Any], Mapping[str, Any]]
 Featurize = Callable[..., Any]
 Collect = Callable[[Any, Any, Ops], tuple[Any, Backprop]]
-Check = Callable[[Any, Any, Mapping[str, int]], None]
+Check = Callable[[Any, Any, Mapping[str, Any]], None]
 
 
 def wrap_module(

@@ -26,6 +26,7 @@ from spacy_torch.bridge.building import (
     build_sized,
     copy_learned,
     copy_shared,
+    load_pretrained,
     named_parameters,
     named_tensors,
 )
@@ -93,7 +94,7 @@ class TorchShim(Shim):
         self.name = name
         self.owner: str | None = None  # the component, once one has claimed the module
         self.runtime = runtime or Runtime()
-        self.sizes: dict[str, int] = {}
+        self.sizes: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
         self._digest: str | None = None  # of the weights in that file, or written to one last
@@ -152,17 +153,25 @@ class TorchShim(Shim):
             logger.info("%s: the module runs on %s", self.owner or self.name, self._device)
         return self._device
 
-    def initialize(self, sizes: Mapping[str, int]) -> None:
-        """Build the module afresh, as Thinc's layers forget what they knew as well."""
-        module = build_sized(self.build, sizes).to(self.device)
-        self._model, self.sizes, self._process = module, dict(sizes), os.getpid()
+    def initialize(self, sizes: Mapping[str, Any]) -> None:
+        """Build the module afresh, as Thinc's layers forget what they knew as well.
 
-    def resize(self, sizes: Mapping[str, int]) -> None:
+        Parts of it that have pretrained weights take them over (see `load_pretrained`).
+        """
+        module = build_sized(self.build, sizes)
+        load_pretrained(module)
+        self._take_module(module, sizes)
+
+    def resize(self, sizes: Mapping[str, Any]) -> None:
         """Rebuild the module with other sizes, keeping what was learned."""
         if self.sizes != sizes:
             learned = self.module
-            self.initialize(sizes)
+            self._take_module(build_sized(self.build, sizes), sizes)
             copy_learned(learned, self.module)
+
+    def _take_module(self, module: nn.Module, sizes: Mapping[str, Any]) -> None:
+        self._model, self.sizes = module.to(self.device), dict(sizes)
+        self._process = os.getpid()
 
     def set_dropout(self, rate: float) -> None:
         """Let spaCy's dropout rate reach the module."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,7 +43,7 @@ def build_stored(build: ModuleBuilder, layout: Layout) -> nn.Module:
         ) from error
 
 
-def _plan(build: ModuleBuilder, sizes: Mapping[str, int]) -> nn.Module | None:
+def _plan(build: ModuleBuilder, sizes: Mapping[str, Any]) -> nn.Module | None:
     try:
         with (
             torch.device("meta"),
@@ -60,7 +61,7 @@ def _check_sizes(layout: Layout) -> None:
         (place.stop - place.start) // place.dtype.itemsize for place in layout.places.values()
     )
     for name, size in layout.header.sizes.items():
-        if size > max(n_elements, HARMLESS_SIZE):
+        if isinstance(size, int) and size > max(n_elements, HARMLESS_SIZE):
             raise WeightsError(
                 f"the size {name} = {size} stored with the weights cannot be right: all tensors "
                 f"together have {n_elements} elements. {RESTORE}"

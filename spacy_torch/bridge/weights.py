@@ -57,7 +57,7 @@ def save_weights(
     path: str | os.PathLike[str],
     *,
     name: str,
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, Any],
     info: Mapping[str, Any],
 ) -> str:
     """Write tensors to a file that is replaced whole, or on any failure left as it was.
@@ -78,7 +78,7 @@ def save_weights(
 
 
 def weights_to_chunks(
-    tensors: Mapping[str, Tensor], *, name: str, sizes: Mapping[str, int], info: Mapping[str, Any]
+    tensors: Mapping[str, Tensor], *, name: str, sizes: Mapping[str, Any], info: Mapping[str, Any]
 ) -> list[bytes]:
     """The bytes of the file that `save_weights` writes, in pieces of at most 1 GiB."""
     check_savable(tensors)
@@ -155,7 +155,7 @@ def _write(
     sink: Sink,
     *,
     name: str,
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, Any],
     info: Mapping[str, Any],
 ) -> str:
     # The header goes in last: digests are then of the bytes written, even if another

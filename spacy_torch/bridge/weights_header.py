@@ -61,12 +61,13 @@ class WeightsError(ValueError):
 class Header:
     """What travels with the weights.
 
-    `sizes` rebuilds the module, `info` is JSON of the owner's (labels), `name` says
-    what the weights belong to, `digests` holds `"sha256:..."` for each tensor.
+    `sizes` rebuilds the module: numbers, and tables where one number does not say it.
+    `info` is JSON of the owner's (labels), `name` says what the weights belong to,
+    `digests` holds `"sha256:..."` for each tensor.
     """
 
     name: str
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, Any]
     info: Mapping[str, Any]
     versions: Mapping[str, str]
     digests: Mapping[str, str]
@@ -335,7 +336,7 @@ def _are_counts(values: object) -> bool:
     return isinstance(values, list) and all(map(_is_count, cast(list[object], values)))
 
 
-def _is_table_of(kind: type, value: object) -> bool:
+def _is_table_of(kind: type | tuple[type, ...], value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(item, kind) and not isinstance(item, bool)
         for item in cast(dict[str, object], value).values()
@@ -345,7 +346,7 @@ def _is_table_of(kind: type, value: object) -> bool:
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _FIELD_CHECKS: dict[str, Callable[[Any], bool]] = {
     "name": lambda value: isinstance(value, str),
-    "sizes": lambda value: _is_table_of(int, value),
+    "sizes": lambda value: _is_table_of((int, dict), value),
     "info": lambda value: isinstance(value, dict),
     "versions": lambda value: _is_table_of(str, value),
     "digests": lambda value: (
