@@ -25,7 +25,7 @@ PEER = "spancat"
 OURS = "torch_spancat"
 # The same for both: as many as spaCy's needs until its score on held-out training texts no
 # longer rises.
-EPOCHS = {"all": 10, "256": 60}
+EPOCHS = {"all": 10, "256": 30}
 BATCH_SIZES = {"all": 64, "256": 32}
 SEEDS = {"all": (0,), "256": (0, 1, 2)}
 TURNS = 5

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy
-import torch
 from spacy.language import Language
 from spacy.pipeline.spancat import Suggester, spancat_score
-from spacy.tokens import Doc, SpanGroup
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Optimizer
@@ -22,7 +20,8 @@ from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_spans import GoldSpans, SkippedSpans
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.probabilities import Probabilities
-from spacy_torch.components.span_groups import Overlap, Scores, choose_labels, write_groups
+from spacy_torch.components.span_groups import Overlap, choose_labels, write_groups
+from spacy_torch.components.span_scores import SpanScores, span_loss
 from spacy_torch.components.spancat_parts import (
     check_labels_known,
     check_parts,
@@ -31,7 +30,6 @@ from spacy_torch.components.spancat_parts import (
 )
 from spacy_torch.components.torch_pipe import TorchPipe
 from spacy_torch.features.suggestions import Suggestions
-from spacy_torch.nn.losses import binary_cross_entropy
 
 DEFAULT_MODEL = Config().from_str("""
 [model]
@@ -86,14 +84,6 @@ def make_spancat(
         overlap=overlap,
         scorer=scorer,
     )
-
-
-@dataclass(frozen=True)
-class SpanScores:
-    """The spans of a batch that were looked at, and the probability of each label."""
-
-    spans: Suggestions
-    values: Scores
 
 
 class SpanCategorizer(TorchPipe):
@@ -203,13 +193,9 @@ class SpanCategorizer(TorchPipe):
         docs = list(docs)
         spans = self.suggest(docs)
         if not len(spans):
-            return SpanScores(spans, numpy.zeros((0, len(self.labels)), dtype="float32"))
+            return SpanScores.none(spans, n_labels=len(self.labels))
         logits, _ = run_tensors(self.logits_model, (docs, spans), is_train=False)
-        values = logits.values.float()
-        values = _with_none(values).softmax(1)[:, 1:] if self.exclusive else values.sigmoid()
-        if logits.candidates is not None:
-            spans = Suggestions.of_batch(logits.spans)
-        return SpanScores(spans, values.cpu().numpy())
+        return SpanScores.read(logits, exclusive=self.exclusive)
 
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: SpanScores) -> None:
@@ -237,16 +223,15 @@ class SpanCategorizer(TorchPipe):
         """
         docs = list(docs)
         found = self.predict(docs)
-        parts = numpy.split(found.values, found.spans.lengths.cumsum()[:-1]) if docs else []
         return [
-            Probabilities(list(candidates), self.labels, values)
-            for candidates, values in zip(_make_groups(docs, found.spans), parts, strict=True)
+            Probabilities(list(group), self.labels, values)
+            for group, values in zip(found.make_groups(docs), found.split(), strict=True)
         ]
 
     def set_candidates(self, docs: Iterable[Doc], *, candidates_key: str = "candidates") -> None:
         """Write the spans that would be looked at to `doc.spans[candidates_key]`, to see them."""
         docs = list(docs)
-        for doc, group in zip(docs, _make_groups(docs, self.predict(docs).spans), strict=True):
+        for doc, group in zip(docs, self.predict(docs).make_groups(docs), strict=True):
             doc.spans[candidates_key] = group
 
     # Learning ---------------------------------------------------------------------------
@@ -282,20 +267,11 @@ class SpanCategorizer(TorchPipe):
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
+        # What is skipped was counted when the batch was made.
         gold = self._read_gold(examples, skipped=SkippedSpans(quiet=True))
-        spans = Suggestions.of_batch(logits.spans)
-        rows = spans.find(gold.doc_ids, gold.starts, gold.ends)
-        make_targets = gold.exclusive_targets if self.exclusive else gold.targets
-        targets = make_targets(spans, rows, n_labels=len(self.labels))
-        values = _with_none(logits.values) if self.exclusive else logits.values
-        on_device = torch.from_numpy(targets).to(values.device)
-        loss = self.loss(values, on_device, None, exclusive=self.exclusive)
-        if logits.candidates is None:
-            return loss
-        candidates = Suggestions.of_batch(logits.candidates)
-        rows = candidates.find(gold.doc_ids, gold.starts, gold.ends)
-        wanted = torch.from_numpy(gold.wanted(candidates, rows)).to(values.device)
-        return loss + binary_cross_entropy(logits.proposals.unsqueeze(1), wanted)
+        return span_loss(
+            self.loss, logits, gold, n_labels=len(self.labels), exclusive=self.exclusive
+        )
 
     def _read_gold(self, examples: Sequence[Example], *, skipped: SkippedSpans) -> GoldSpans:
         columns = {label: column for column, label in enumerate(self.labels)}
@@ -322,20 +298,6 @@ class SpanCategorizer(TorchPipe):
         truth = numpy.zeros((0, len(self.labels)), dtype="float32")
         self.model.initialize(X=(sample, nothing), Y=truth)
         self.note_labels()
-
-
-def _with_none(logits: Tensor) -> Tensor:
-    """A first column of zeros for having no label: only differences to it matter."""
-    return torch.cat([logits.new_zeros(len(logits), 1), logits], 1)
-
-
-def _make_groups(docs: Sequence[Doc], spans: Suggestions) -> list[SpanGroup]:
-    places = list(zip(spans.starts.tolist(), spans.ends.tolist(), strict=True))
-    stops = spans.lengths.cumsum()
-    return [
-        SpanGroup(doc, spans=[doc[start:end] for start, end in places[stop - length : stop]])
-        for doc, length, stop in zip(docs, spans.lengths, stops, strict=True)
-    ]
 
 
 def _find_labels(examples: Iterable[Example], key: str) -> list[str]:
