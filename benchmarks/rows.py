@@ -28,6 +28,8 @@ TABLES: dict[str, dict[str, str]] = {
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
         "accelerate": "benchmarks.accelerate:measure",
+        "relations_semeval": "benchmarks.relations:measure",
+        "relations_minilm": "benchmarks.relations:measure_minilm",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

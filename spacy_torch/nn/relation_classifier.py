@@ -36,12 +36,12 @@ class PairBatch(NamedTuple):
 class RelationClassifier(nn.Module):
     """Encoder, a reading of each pair, and a row of logits per pair.
 
-    Each token near a pair is seen with its distance from the head and from the tail, as in
-    Zeng et al. 2014 (https://aclanthology.org/C14-1220), and the largest values are taken
-    from five stretches apart, as in Zeng et al. 2015 (https://aclanthology.org/D15-1203):
-    before the pair, the head, between the two, the tail, and after the pair. Where the spans
-    overlap, the stretch between them is empty. What does not depend on the pair is computed
-    once per token, so many pairs of one sequence cost little more than the pooling.
+    Each token near a pair is seen with its distances from the head and from the tail, together
+    with its neighbours (Zeng et al. 2014, https://aclanthology.org/C14-1220). The largest
+    values are then taken from five stretches apart (Zeng et al. 2015,
+    https://aclanthology.org/D15-1203): before the pair, the head, between the two, the tail,
+    and after the pair. Where the spans overlap, the stretch between them is empty. What does
+    not depend on the pair, the largest product, is computed once per token.
 
     The last layer starts at zero: an untrained classifier prefers no label.
 
@@ -52,8 +52,10 @@ class RelationClassifier(nn.Module):
         exclusive: a pair has one label or none; the first column is then that of none,
             so that labels added later come last.
         hidden_width: the size of a stretch's vector and of the layer before the last.
+        window: how many neighbours on either side a token is seen with.
         context: how many tokens before and after the pair are read.
         max_distance: larger distances count as this one.
+        distance_width: the size of a distance's vector.
         dropout: a module applied to the token vectors and before the last layer.
     """
 
@@ -64,25 +66,31 @@ class RelationClassifier(nn.Module):
         width: int,
         n_labels: int,
         exclusive: bool = True,
-        hidden_width: int = 128,
-        context: int = 10,
+        hidden_width: int = 256,
+        window: int = 1,
+        context: int = 3,
         max_distance: int = 30,
+        distance_width: int = 32,
         dropout: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        for name, size in {"context": context, "max_distance": max_distance}.items():
+        sizes = {"window": window, "context": context, "max_distance": max_distance}
+        for name, size in sizes.items():
             if size < 0:
                 raise ValueError(f"{name} must be >= 0, got {size}")
         self.encoder = encoder
         self.width = width
+        self.window = window
         self.context = context
         self.max_distance = max_distance
         self.dropout = dropout if dropout is not None else nn.Identity()
-        self.project = nn.Linear(width, hidden_width)
-        self.head_distance = nn.Embedding(2 * max_distance + 1, hidden_width)
-        self.tail_distance = nn.Embedding(2 * max_distance + 1, hidden_width)
-        for table in (self.head_distance, self.tail_distance):
-            nn.init.normal_(table.weight, std=0.1)
+        self.head_distance = nn.Embedding(2 * max_distance + 1, distance_width)
+        self.tail_distance = nn.Embedding(2 * max_distance + 1, distance_width)
+        # A block of columns for each place in the window.
+        columns = (2 * window + 1) * hidden_width
+        self.see_token = nn.Linear(width, columns, bias=False)
+        self.see_distances = nn.Linear(2 * distance_width, columns, bias=False)
+        self.bias = nn.Parameter(torch.zeros(hidden_width))
         self.combine = nn.Linear(N_STRETCHES * hidden_width + 2 * width, hidden_width)
         self.norm = nn.LayerNorm(hidden_width)
         self.output = nn.Linear(hidden_width, n_labels + int(exclusive))
@@ -100,8 +108,7 @@ class RelationClassifier(nn.Module):
         tokens = Ragged(self.dropout(tokens.values), tokens.lengths)
         if not len(batch.spans):
             return Ragged(self._nothing(tokens.values), batch.lengths)
-        vectors = self._read(tokens, batch)
-        hidden = self.norm(F.gelu(self.combine(vectors)))
+        hidden = self.norm(F.gelu(self.combine(self._read(tokens, batch))))
         return Ragged(self.output(self.dropout(hidden)), batch.lengths)
 
     def _read(self, tokens: Ragged, batch: PairBatch) -> Float[Tensor, "pair width"]:
@@ -111,19 +118,39 @@ class RelationClassifier(nn.Module):
         beyond = first + tokens.lengths.index_select(0, sequences)
         spans = batch.spans + first.unsqueeze(1)  # from here on, rows of the batch
         starts, ends = stretches(spans, first, beyond, context=self.context)
-        rows, lengths = expand(starts.flatten(), ends.flatten())
-        pairs = torch.arange(len(spans), device=rows.device).repeat_interleave(
-            lengths.view(-1, N_STRETCHES).sum(1), output_size=len(rows)
-        )
-        near = spans.index_select(0, pairs)  # row, 4
-        hidden = F.gelu(
-            self.project(tokens.values).index_select(0, rows)
-            + self.head_distance(self._distance(rows, near[:, 0], near[:, 1]))
-            + self.tail_distance(self._distance(rows, near[:, 2], near[:, 3]))
-        )
-        pooled = Ragged(hidden, lengths).max().view(len(spans), -1)
+        seen, lengths = self._see(tokens.values, spans, starts[:, 0], ends[:, -1])
+        # The stretches as rows of `seen`, where the pairs lie one after the other.
+        shift = (lengths.cumsum(0) - lengths - starts[:, 0]).unsqueeze(1)
+        rows, lengths = expand((starts + shift).flatten(), (ends + shift).flatten())
+        pooled = Ragged(seen.index_select(0, rows), lengths).max().view(len(spans), -1)
         means = [self._mean(tokens.values, spans[:, at], spans[:, at + 1]) for at in (0, 2)]
         return torch.cat([pooled, *means], dim=1)
+
+    def _see(
+        self, values: Tensor, spans: Tensor, starts: Tensor, ends: Tensor
+    ) -> tuple[Float[Tensor, "row hidden"], Int[Tensor, " pair"]]:
+        """The tokens of each pair, from start to end, with their distances and neighbours."""
+        rows, lengths = expand(starts, ends)
+        pairs = torch.arange(len(spans), device=rows.device)
+        pairs = pairs.repeat_interleave(lengths, output_size=len(rows))
+        near = spans.index_select(0, pairs)  # row, 4
+        distances = torch.cat(
+            [
+                self.head_distance(self._distance(rows, near[:, 0], near[:, 1])),
+                self.tail_distance(self._distance(rows, near[:, 2], near[:, 3])),
+            ],
+            dim=1,
+        )
+        parts = self.see_token(values).index_select(0, rows) + self.see_distances(distances)
+        places = parts.view(len(rows), 2 * self.window + 1, -1).unbind(1)
+        seen = places[self.window] + self.bias
+        for offset in range(1, min(self.window + 1, len(rows))):
+            # Neighbours of the same pair only.
+            alike = (pairs[offset:] == pairs[:-offset]).unsqueeze(1)
+            after = places[self.window + offset][offset:] * alike
+            before = places[self.window - offset][:-offset] * alike
+            seen = seen + F.pad(after, (0, 0, 0, offset)) + F.pad(before, (0, 0, offset, 0))
+        return F.gelu(seen), lengths
 
     def _distance(self, rows: Tensor, start: Tensor, end: Tensor) -> Tensor:
         """Tokens before a span are below the middle of the table, those in it at the middle."""

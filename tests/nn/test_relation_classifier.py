@@ -12,6 +12,7 @@ from spacy_torch.nn.ragged import Ragged
 from spacy_torch.nn.relation_classifier import PairBatch, RelationClassifier, expand, stretches
 
 WIDTH = 6
+HIDDEN = 8
 
 
 class Given(nn.Module):
@@ -24,7 +25,7 @@ class Given(nn.Module):
 def build(**sizes: int) -> RelationClassifier:
     torch.manual_seed(0)
     module = RelationClassifier(
-        Given(), width=WIDTH, n_labels=3, hidden_width=8, **{"context": 2, **sizes}
+        Given(), width=WIDTH, n_labels=3, hidden_width=HIDDEN, **{"context": 2, **sizes}
     )
     nn.init.normal_(module.output.weight)
     return module.eval()
@@ -79,13 +80,6 @@ def brute_force(module: RelationClassifier, tokens: Tensor, pair: list[int]) -> 
         found = token - span[0] if token < span[0] else token - span[-1]
         return max(-module.max_distance, min(module.max_distance, found))
 
-    def read(token: int) -> Tensor:
-        return nn.functional.gelu(
-            module.project(tokens[token])
-            + module.head_distance.weight[module.max_distance + distance(token, head)]
-            + module.tail_distance.weight[module.max_distance + distance(token, tail)]
-        )
-
     left, right = min(head[0], tail[0]), max(head[-1], tail[-1])
     parts = [
         [t for t in range(left - module.context, left) if t >= 0],
@@ -94,15 +88,36 @@ def brute_force(module: RelationClassifier, tokens: Tensor, pair: list[int]) -> 
         list(tail),
         [t for t in range(right + 1, right + 1 + module.context) if t < len(tokens)],
     ]
-    zeros = torch.zeros(module.project.out_features)
+    seen = [t for t in range(left - module.context, right + 1 + module.context)]
+    seen = [t for t in seen if 0 <= t < len(tokens)]
+    # place, hidden, input
+    see_token = module.see_token.weight.view(2 * module.window + 1, HIDDEN, -1)
+    see_distances = module.see_distances.weight.view(2 * module.window + 1, HIDDEN, -1)
+
+    def read(token: int) -> Tensor:
+        found = module.bias
+        for place, neighbour in enumerate(range(token - module.window, token + module.window + 1)):
+            if neighbour not in seen:
+                continue
+            near = [
+                table.weight[module.max_distance + distance(neighbour, span)]
+                for table, span in ((module.head_distance, head), (module.tail_distance, tail))
+            ]
+            found = found + see_token[place] @ tokens[neighbour]
+            found = found + see_distances[place] @ torch.cat(near)
+        return nn.functional.gelu(found)
+
+    zeros = torch.zeros(HIDDEN)
     pooled = [torch.stack([*map(read, part)]).max(0).values if part else zeros for part in parts]
     means = [tokens[list(span)].mean(0) for span in (head, tail)]
     hidden = module.norm(nn.functional.gelu(module.combine(torch.cat([*pooled, *means]))))
     return module.output(hidden)
 
 
-def test_every_pair_is_read_as_token_by_token():
-    module = build(max_distance=2)
+@pytest.mark.parametrize("window", [0, 1, 2])
+def test_every_pair_is_read_as_token_by_token(window):
+    module = build(max_distance=2, window=window)
+    nn.init.normal_(module.bias)
     lengths = [5, 0, 3]
     values = torch.randn(sum(lengths), WIDTH)
     spans = [(start, end) for start in range(5) for end in range(start + 1, min(start + 3, 6))]
@@ -138,7 +153,7 @@ def test_labels_that_do_not_exclude_each_other_have_no_column_for_none():
     assert module(make_batch(torch.randn(2, WIDTH), [2], [[[0, 1, 1, 2]]])).values.shape == (1, 3)
 
 
-@pytest.mark.parametrize("size", ["context", "max_distance"])
+@pytest.mark.parametrize("size", ["window", "context", "max_distance"])
 def test_negative_sizes_are_refused(size):
     with pytest.raises(ValueError, match=f"{size} must be >= 0, got -1"):
         build(**{size: -1})
