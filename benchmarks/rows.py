@@ -25,6 +25,8 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "tokens": {
         "spancat_restaurant8k": "benchmarks.spancat:measure",
+        "english_ewt": "benchmarks.english_ewt:measure",
+        "ewt_accuracy": "benchmarks.ewt_accuracy:measure",
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
         "accelerate": "benchmarks.accelerate:measure",
