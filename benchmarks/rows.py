@@ -32,6 +32,7 @@ TABLES: dict[str, dict[str, str]] = {
         "accelerate": "benchmarks.accelerate:measure",
         "relations_semeval": "benchmarks.relations:measure",
         "relations_minilm": "benchmarks.relations:measure_minilm",
+        "parser_ewt": "benchmarks.parser:measure",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

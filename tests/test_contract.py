@@ -108,6 +108,17 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ),
         ("nothing here", {"entities": []}),
     ],
+    "torch_parser": [
+        ("she sees him", {"heads": [1, 1, 1], "deps": ["nsubj", "ROOT", "obj"]}),
+        ("go", {"heads": [0], "deps": ["ROOT"]}),
+        (
+            "they bark the old man sees a dog",
+            {
+                "heads": [1, 1, 4, 4, 5, 5, 7, 5],
+                "deps": ["nsubj", "ROOT", "det", "amod", "nsubj", "ROOT", "det", "obj"],
+            },
+        ),
+    ],
 }
 
 # What must come before a component so that it has something to do: a factory and its settings

@@ -1,0 +1,100 @@
+"""`spacy-torch.BiaffineParser.v1`: any encoder, and scorers of arcs and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+
+from spacy_torch.architectures.classifier import resize_output
+from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.bridge.building import ModuleBuilder, build_sized
+from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.runtime import Runtime
+from spacy_torch.nn.biaffine_parser import BiaffineParser
+from spacy_torch.nn.dropout import build_dropout
+
+
+def build_biaffine_parser(
+    encoder: Encoder,
+    *,
+    arc_width: int = 128,
+    label_width: int = 32,
+    dropout: float | None = None,
+    runtime: Runtime | None = None,
+) -> Model[list[Doc], Any]:
+    """The factors of arc and label scores, for `torch_parser`.
+
+    Args:
+        encoder: reads the tokens.
+        dropout: of the token vectors and what is computed from them; null follows
+            `[training.dropout]`.
+        runtime: device, precision and the reaction to NaN.
+    """
+    name = "spacy-torch.BiaffineParser.v1"
+    check_encoder(encoder, name=name)
+    logits = wrap_module(
+        partial(
+            build_parser_module,
+            encoder.build,
+            width=encoder.width,
+            arc_width=arc_width,
+            label_width=label_width,
+            dropout=dropout,
+        ),
+        name=f"{name} logits",
+        featurize=encoder.featurize,
+        measure=partial(_measure, encoder=encoder),
+        upstream=encoder.upstream,
+        runtime=runtime,
+    )
+    get_shim(logits).name = name
+    return Model(
+        name,
+        _forward,
+        init=_init,
+        layers=[logits],
+        refs={"logits": logits, "tok2vec": encoder.upstream},
+        attrs={"logits_of": "arc", "resize_output": resize_output},
+    )
+
+
+def build_parser_module(
+    build_encoder: ModuleBuilder,
+    *,
+    width: int,
+    arc_width: int,
+    label_width: int,
+    dropout: float | None,
+    n_labels: int,
+    **sizes: Any,
+) -> BiaffineParser:
+    """The torch module of `build_biaffine_parser`."""
+    return BiaffineParser(
+        build_sized(build_encoder, sizes),
+        width=width,
+        arc_width=arc_width,
+        label_width=label_width,
+        n_labels=n_labels,
+        dropout=build_dropout(dropout),
+    )
+
+
+def _measure(docs: Sequence[Doc] | None, Y: int | None, *, encoder: Encoder) -> dict[str, int]:
+    if Y is None:
+        raise ValueError(
+            "A parser is sized by its labels: initialize it with their number as Y, as in "
+            "model.initialize(X=docs, Y=40)"
+        )
+    return {"n_labels": int(Y), **measure_sample(docs, Y, measure=encoder.measure)}
+
+
+def _forward(model: Model[list[Doc], Any], docs: list[Doc], is_train: bool) -> Any:
+    return model.get_ref("logits")(docs, is_train)
+
+
+def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
+    model.get_ref("logits").initialize(X, Y)
