@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_torch.nn.structured import arborescence
 from spacy_torch.nn.structured.arborescence import are_trees, find_tree, find_trees
 
 
@@ -145,3 +146,16 @@ def test_scores_that_are_no_numbers_are_refused():
     scores[0, 1] = torch.nan
     with pytest.raises(ValueError, match="must be finite, got 1 of 4 that are not"):
         find_tree(scores)
+
+
+@given(score_matrices(most=12))
+@settings(max_examples=40, deadline=None)
+def test_roots_one_by_one_and_all_at_once_give_the_same_weight(scores):
+    found = []
+    for most_roots in (0, 100):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arborescence, "MOST_ROOTS", most_roots)
+            tree = find_tree(scores)
+        assert is_single_rooted_tree(tree)
+        found.append(weigh(scores, tree))
+    assert found[0] == pytest.approx(found[1])
