@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, str]] = {
         "train_to_best": "benchmarks.train_to_best:measure",
     },
     "tokens": {
+        "hf_transformer": "benchmarks.hf_transformer:measure",
         "spancat_restaurant8k": "benchmarks.spancat:measure",
         "english_ewt": "benchmarks.english_ewt:measure",
         "ewt_accuracy": "benchmarks.ewt_accuracy:measure",

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 PiecePooling = Literal["mean", "first"]
 
-# Of a sub-batch, padding included. Small on a CPU, where what fits into its caches is fast.
-PIECES_ON_CPU = 1024
+# Of a sub-batch, padding included. Small on a CPU, where what fits into its caches is fast; but
+# each sub-batch of an update adds to the gradients of all weights, so there are few of them.
+PIECES_ON_CPU = 512
+PIECES_ON_CPU_IN_TRAINING = 4096
 PIECES_ON_GPU = 16384
 
 
@@ -46,7 +48,8 @@ class HFTransformer(nn.Module):
             Several are mixed.
         pooling: the vector of a token is the mean of its pieces or the first of them.
         pad_id: the piece that fills up.
-        batch_pieces: see `SubBatches`; by default 1,024 on a CPU and 16,384 elsewhere.
+        batch_pieces: see `SubBatches`; by default 16,384, and on a CPU 512 when predicting
+            and 4,096 when training.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
         freeze: the transformer learns nothing, and runs without dropout and without a graph.
     """
@@ -77,7 +80,10 @@ class HFTransformer(nn.Module):
         self.pad_id = pad_id
         self.freeze = freeze
         self._fetch = fetch
-        self._sub_batches = None if batch_pieces is None else SubBatches(batch_pieces)
+        # By whether it is in training. Made when the device is known.
+        self._sub_batches: dict[bool, SubBatches] = {}
+        if batch_pieces is not None:
+            self._sub_batches = dict.fromkeys((True, False), SubBatches(batch_pieces))
         replace_dropout(transformer, dropout)
         if freeze:
             transformer.requires_grad_(False)
@@ -144,10 +150,11 @@ class HFTransformer(nn.Module):
         return next(self.transformer.parameters()).device
 
     def _find_sub_batches(self, device: torch.device) -> SubBatches:
-        if self._sub_batches is None:
-            on_cpu = device.type == "cpu"
-            self._sub_batches = SubBatches(PIECES_ON_CPU if on_cpu else PIECES_ON_GPU)
-        return self._sub_batches
+        if self.training not in self._sub_batches:
+            on_cpu = PIECES_ON_CPU_IN_TRAINING if self.training else PIECES_ON_CPU
+            budget = on_cpu if device.type == "cpu" else PIECES_ON_GPU
+            self._sub_batches[self.training] = SubBatches(budget)
+        return self._sub_batches[self.training]
 
 
 def replace_dropout(module: nn.Module, rate: float | None) -> None:
