@@ -59,7 +59,7 @@ def measure(settings: Settings) -> list[Figure]:
             scores = {name: w.ask(order)["found"] for name, w in (("ours", ours), ("peer", peer))}
             difference = 100 * (scores["ours"] - scores["peer"])
             name = f"hf_transformer, tag accuracy after {turns * trained} sentences"
-            figures.append(Figure(name, PEER, [difference], -0.5, unit="points", details=scores))
+            figures.append(Figure(name, PEER, [difference], None, unit="points", details=scores))
     finally:
         for worker in workers:
             worker.close()
