@@ -32,6 +32,22 @@ SMALL: dict[str, dict[str, Any]] = {
         "rows": [200],
     },
     "spacy-torch.HFTransformer.v1": {"name": "TINY_TRANSFORMER", "width": 16},
+    "spacy-torch.CharacterCNN.v1": {
+        "width": 16,
+        "depth": 1,
+        "attrs": ["SHAPE"],
+        "rows": [20],
+        "character_rows": 128,
+        "character_width": 8,
+    },
+    "spacy-torch.TransformerEncoder.v1": {
+        "width": 16,
+        "depth": 1,
+        "n_heads": 2,
+        "feed_forward_width": 32,
+        "attrs": ["NORM"],
+        "rows": [200],
+    },
     "spacy-torch.FromTok2Vec.v1": {
         "tok2vec": {
             "@architectures": "spacy.HashEmbedCNN.v2",

@@ -1,4 +1,4 @@
-"""Documents to hashed token attributes and static vectors, once per distinct token."""
+"""Documents to hashed attributes, static vectors and characters, once per distinct token."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from spacy.tokens import Doc, Span
 from spacy.vectors import Mode, Vectors
 from thinc.api import NumpyOps
 
+from spacy_torch.features.characters import HashedCharacters
 from spacy_torch.features.token_ids import Ids, attribute_ids, lengths_of, token_ids
 from spacy_torch.nn.hash_embed import TokenBatch
 
@@ -31,10 +32,16 @@ class HashedTokens:
         rows: the size of each attribute's table.
         static_vectors: also give each token's vector from the vocabulary of the first
             document.
+        characters: also give each token's characters, found by this.
     """
 
     def __init__(
-        self, attrs: Sequence[str | int], rows: Sequence[int], *, static_vectors: bool = False
+        self,
+        attrs: Sequence[str | int],
+        rows: Sequence[int],
+        *,
+        static_vectors: bool = False,
+        characters: HashedCharacters | None = None,
     ) -> None:
         if len(attrs) != len(rows):
             raise ValueError(
@@ -44,6 +51,7 @@ class HashedTokens:
         self.attrs = attribute_ids(attrs)
         self.rows = list(rows)
         self.static_vectors = static_vectors
+        self.characters = characters
 
     def __call__(self, docs: Sequence[Doc | Span]) -> TokenBatch:
         """Hash the tokens of a batch.
@@ -51,7 +59,10 @@ class HashedTokens:
         Raises:
             ValueError: vectors are asked for and the vocabulary has none.
         """
-        attrs = [*self.attrs, _vectors_attr(docs)] if self.static_vectors else self.attrs
+        # Two words may share all attributes, and yet have other vectors or characters.
+        of_vectors = [_vectors_attr(docs)] if self.static_vectors else []
+        of_characters = [ORTH] if self.characters is not None else []
+        attrs = [*self.attrs, *of_characters, *of_vectors]
         columns = np.ascontiguousarray(token_ids(docs, attrs).T)  # attr, token
         keys, first, inverse = np.unique(_join(columns), return_index=True, return_inverse=True)
         types = columns[:, first]  # attr, type
@@ -66,12 +77,16 @@ class HashedTokens:
             vectors = _static_vectors(docs, types[-1])
             keys = _join(np.stack([keys, _fingerprints(vectors)]))
             vectors = torch.from_numpy(vectors)
+        characters = None
+        if self.characters is not None:
+            characters = self.characters(_read_words(docs, types[len(self.attrs)]))
         return TokenBatch(
             rows=torch.from_numpy(rows),
             inverse=torch.from_numpy(inverse.reshape(-1)),
             lengths=torch.from_numpy(lengths_of(docs)),
             keys=torch.from_numpy(keys.view(np.int64)),
             vectors=vectors,
+            characters=characters,
         )
 
 
@@ -92,6 +107,11 @@ def _join(columns: Ids) -> Ids:
 
 def _vectors_attr(docs: Sequence[Doc | Span]) -> int:
     return getattr(docs[0].vocab.vectors, "attr", ORTH) if docs else ORTH
+
+
+def _read_words(docs: Sequence[Doc | Span], ids: Ids) -> list[str]:
+    strings = docs[0].vocab.strings if docs else None
+    return [strings[number] for number in ids.tolist()] if strings is not None else []
 
 
 def _static_vectors(docs: Sequence[Doc | Span], ids: Ids) -> NDArray[np.float32]:

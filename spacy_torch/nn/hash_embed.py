@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from spacy_torch.nn.character_cnn import CharacterBatch, CharacterCNN
 from spacy_torch.nn.maxout import MaxoutNorm
 from spacy_torch.nn.row_sums import sum_rows
 
@@ -22,8 +23,8 @@ _MIX_PIECES = 3
 class TokenBatch(NamedTuple):
     """The tokens of a batch, everything that depends on the word alone once per type.
 
-    A type is a distinct word: `rows`, `keys` and `vectors` have a row per type, not per
-    token. What is computed from them becomes a row per token by `values[batch.inverse]`.
+    A type is a distinct word: `rows`, `keys`, `vectors` and `characters` are per type, not
+    per token. What is computed from them becomes a row per token by `values[batch.inverse]`.
 
     Attributes:
         rows: for each type and attribute, the rows it hashes to; the attributes' tables
@@ -32,6 +33,7 @@ class TokenBatch(NamedTuple):
         lengths: the number of tokens of each sequence.
         keys: what identifies a type across batches.
         vectors: the static vector of each type, zeros where it has none.
+        characters: the characters of each type.
     """
 
     rows: Int[Tensor, "type attr 4"]
@@ -39,18 +41,28 @@ class TokenBatch(NamedTuple):
     lengths: Int[Tensor, " batch"]
     keys: Int[Tensor, " type"]
     vectors: Float[Tensor, "type vector_width"] | None = None
+    characters: CharacterBatch | None = None
+
+    def of_types(self, types: Int[Tensor, " chosen"]) -> TokenBatch:
+        """What is embedded of these types only; the tokens and keys stay as they are."""
+        return self._replace(
+            rows=self.rows[types],
+            vectors=None if self.vectors is None else self.vectors[types],
+            characters=None if self.characters is None else self.characters.of_types(types),
+        )
 
 
 class MultiHashEmbed(nn.Module):
     """Hash-embeds each attribute of a type and mixes the vectors into one.
 
     The same function as `spacy.MultiHashEmbed.v2`. With static vectors, these are mapped
-    to `width` and mixed in as well.
+    to `width` and mixed in as well; so is what is read from the characters.
 
     Args:
         rows: the size of each attribute's table.
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+        characters: a module that reads the types' characters.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class MultiHashEmbed(nn.Module):
         width: int,
         vector_width: int = 0,
         dropout: float | None = None,
+        characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
         if not rows or min(rows) < 1:
@@ -75,20 +88,36 @@ class MultiHashEmbed(nn.Module):
             self.static = nn.Parameter(torch.empty(vector_width, width))
             bound = math.sqrt(6.0 / (vector_width + width))
             nn.init.uniform_(self.static, -bound, bound)
-        n_vectors = len(rows) + (self.static is not None)
-        self.mix = MaxoutNorm(width * n_vectors, width=width, pieces=_MIX_PIECES, dropout=dropout)
+        self.characters = characters
+        inputs = width * (len(rows) + (self.static is not None))
+        inputs += characters.width if characters is not None else 0
+        self.mix = MaxoutNorm(inputs, width=width, pieces=_MIX_PIECES, dropout=dropout)
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "type width"]:
         """Embed every type; `embed(batch)[batch.inverse]` gives one row per token."""
         rows = batch.rows.flatten(0, 1)  # type*attr, 4
         embedded = sum_rows(self.table, rows)
-        embedded = embedded.view(-1, len(self.rows) * embedded.shape[1])
-        if self.static is None:
-            return self.mix(embedded)
+        parts = [embedded.view(-1, len(self.rows) * embedded.shape[1])]
+        if self.static is not None:
+            parts.append(self._map_static(batch, self.static).to(embedded.dtype))
+        if self.characters is not None:
+            parts.append(self._read_characters(batch, self.characters).to(embedded.dtype))
+        return self.mix(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+
+    def _map_static(self, batch: TokenBatch, weight: Tensor) -> Float[Tensor, "type width"]:
         if batch.vectors is None:
             raise ValueError(
                 "the module was built for static vectors, but the batch has none: "
                 "featurize with static_vectors=True"
             )
-        static = batch.vectors.to(self.static.dtype) @ self.static
-        return self.mix(torch.cat([embedded, static.to(embedded.dtype)], dim=1))
+        return batch.vectors.to(weight.dtype) @ weight
+
+    def _read_characters(
+        self, batch: TokenBatch, characters: CharacterCNN
+    ) -> Float[Tensor, "type width"]:
+        if batch.characters is None:
+            raise ValueError(
+                "the module was built for characters, but the batch has none: "
+                "featurize with characters=HashedCharacters(...)"
+            )
+        return characters(batch.characters)

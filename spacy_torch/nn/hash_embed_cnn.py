@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spacy_torch.nn.character_cnn import CharacterCNN
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
 from spacy_torch.nn.maxout import MaxoutNorm
 from spacy_torch.nn.ragged import Ragged
@@ -42,6 +43,7 @@ class HashEmbedCNN(nn.Module):
         pieces: how many linear maps the largest value is taken of.
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+        characters: a module that reads the types' characters, mixed in as another attribute.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HashEmbedCNN(nn.Module):
         pieces: int = 3,
         vector_width: int = 0,
         dropout: float | None = None,
+        characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
         for name, size in {"depth": depth, "window": window}.items():
@@ -61,7 +64,9 @@ class HashEmbedCNN(nn.Module):
                 raise ValueError(f"{name} must be >= 0, got {size}")
         self.width = width
         self.window = window
-        self.embed = MultiHashEmbed(rows, width=width, vector_width=vector_width, dropout=dropout)
+        self.embed = MultiHashEmbed(
+            rows, width=width, vector_width=vector_width, dropout=dropout, characters=characters
+        )
         inputs = width * (2 * window + 1)
         self.layers = nn.ModuleList(
             MaxoutNorm(inputs, width=width, pieces=pieces, dropout=dropout) for _ in range(depth)
@@ -183,11 +188,8 @@ class HashEmbedCNN(nn.Module):
 
         def compute(missing: Tensor) -> tuple[Tensor, ...]:
             types = missing[missing < padding]
-            part = batch._replace(
-                rows=batch.rows[types],
-                vectors=None if batch.vectors is None else batch.vectors[types],
-            )
-            return tuple(table[: len(missing)] for table in self._type_tables(part))
+            tables = self._type_tables(batch.of_types(types))
+            return tuple(table[: len(missing)] for table in tables)
 
         known = cast("list[int]", batch.keys.tolist())  # pyright: ignore[reportUnknownMemberType]
         keys = [*known, None]

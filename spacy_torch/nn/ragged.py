@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -65,7 +66,11 @@ class Ragged(NamedTuple):
 
         The gradient is shared between equal largest values.
         """
-        largest = torch.segment_reduce(self.values, "max", lengths=self.lengths, unsafe=True)
+        if torch.is_grad_enabled() and self.values.requires_grad:
+            arguments = self.values, self.lengths, self.sequence_ids()
+            largest = cast("Tensor", _Max.apply(*arguments))  # pyright: ignore[reportUnknownMemberType]
+        else:
+            largest = _largest(self.values, self.lengths)
         return largest.masked_fill(self.lengths.unsqueeze(1) == 0, 0.0)
 
     def first(self) -> Float[Tensor, "batch width"]:
@@ -91,3 +96,30 @@ class Ragged(NamedTuple):
             return self.values.sum(0).expand(len(self.lengths), -1)
         rows = self.values[index.clamp(0, len(self.values) - 1)]
         return rows.masked_fill(self.lengths.unsqueeze(1) == 0, 0.0)
+
+
+class _Max(torch.autograd.Function):
+    """The gradient of `segment_reduce` shares out positive gradients between equal values only.
+
+    Of a negative one each of them gets the whole (torch 2.4 to 2.13).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, lengths: Tensor, ids: Tensor) -> Tensor:
+        largest = _largest(values, lengths)
+        ctx.save_for_backward(values, largest, ids)
+        return largest
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
+        (grad,) = grad_outputs
+        values, largest, ids = ctx.saved_tensors
+        wins = (values == largest.index_select(0, ids)).to(grad.dtype)
+        counts = torch.zeros_like(grad).index_add_(0, ids, wins)
+        shares = (grad / counts.clamp_(min=1)).index_select(0, ids)
+        return wins.mul_(shares), None, None
+
+
+def _largest(values: Tensor, lengths: Tensor) -> Tensor:
+    return torch.segment_reduce(values, "max", lengths=lengths, unsafe=True)

@@ -7,6 +7,7 @@ import pytest
 import spacy
 from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
 from spacy.tokens import Doc
+from spacy.training import Example
 from thinc.api import SGD, Linear, Model, chain, list2ragged, reduce_mean
 from tiny_textcat import TEXTS, make_examples, predict, train
 
@@ -145,3 +146,35 @@ def test_listener_trains_the_shared_tok2vec():
         assert max(scores, key=scores.get) == true
     loaded = spacy.blank("en").from_config(pipeline.config).from_bytes(pipeline.to_bytes())
     assert predict(loaded) == predict(pipeline)
+
+
+@pytest.mark.parametrize("shared", ["spacy.HashEmbedCNN.v2", "spacy-torch.Tok2Vec.v1"])
+def test_token_heads_that_listen_train_one_tok2vec_of_either_kind(shared, tmp_path):
+    pipeline = spacy.blank("en")
+    model = {"@architectures": shared, **SHAPE}
+    if shared == "spacy-torch.Tok2Vec.v1":
+        sizes = {"width": 8, "depth": 1, "attrs": ["NORM"], "rows": [50]}
+        encoder = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", **sizes}
+        model = {"@architectures": shared, "encoder": encoder}
+    pipeline.add_pipe("tok2vec", config={"model": model})
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 8}
+    encoder = {"@torch_encoders": "spacy-torch.FromTok2Vec.v1", "tok2vec": listener}
+    head = {"@architectures": "spacy-torch.TokenClassifier.v1", "encoder": encoder}
+    for name in ("first", "second"):
+        pipeline.add_pipe("torch_tagger", name=name, config={"model": head, "overwrite": True})
+    examples = [
+        Example.from_dict(pipeline.make_doc(text), {"tags": tags.split()})
+        for text, tags in {"can fish": "MD VB", "a fish can": "DT NN NN", "": ""}.items()
+    ]
+    optimizer = pipeline.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    before = pipeline.get_pipe("tok2vec").predict([pipeline.make_doc("a fish")])[0].copy()
+    for _ in range(60):
+        pipeline.update(examples, sgd=optimizer)
+    after = pipeline.get_pipe("tok2vec").predict([pipeline.make_doc("a fish")])[0]
+    assert not numpy.allclose(before, after)
+    pipeline.to_disk(tmp_path)
+    for nlp_ in (pipeline, spacy.load(tmp_path)):
+        for last in ("first", "second"):
+            with nlp_.select_pipes(enable=["tok2vec", last]):
+                assert nlp_.evaluate(examples)["tag_acc"] == 1.0

@@ -106,3 +106,11 @@ def test_softmax_equals_a_loop_over_the_sequences(lengths):
 def test_softmax_survives_large_values():
     ragged = Ragged(torch.tensor([[1000.0], [1000.0], [-1000.0]]), torch.tensor([2, 1]))
     assert ragged.softmax().values.tolist() == [[0.5], [0.5], [1.0]]
+
+
+def test_gradient_of_the_largest_is_shared_whatever_its_sign():
+    values = torch.tensor([[1.0, 5.0], [3.0, 5.0], [3.0, 2.0], [4.0, 4.0]], requires_grad=True)
+    largest = Ragged(values, torch.tensor([3, 0, 1])).max()
+    largest.backward(torch.tensor([[-2.0, 2.0], [7.0, 7.0], [-1.0, 1.0]]))
+    expected = [[0.0, 1.0], [-1.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]]
+    assert values.grad.tolist() == expected
