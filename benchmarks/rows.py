@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, str]] = {
         "train_to_best": "benchmarks.train_to_best:measure",
     },
     "tokens": {
+        "encoders": "benchmarks.encoder_kinds:measure",
         "hf_transformer": "benchmarks.hf_transformer:measure",
         "spancat_restaurant8k": "benchmarks.spancat:measure",
         "english_ewt": "benchmarks.english_ewt:measure",

@@ -135,10 +135,10 @@ class TransformerLayer(nn.Module):
         heads = heads.view(
             len(values), 3, self.n_heads, values.shape[1] // self.n_heads
         )  # token, kind, head, width
-        turned = rotation.turn(heads[:, :2])
-        attended = attend(
-            turned[:, 0], turned[:, 1], heads[:, 2], groups=groups, window=window
-        ).flatten(1)
+        # Splitting, not indexing: the gradients of its parts are joined in one go.
+        pair, value = torch.split(heads, [2, 1], dim=1)
+        query, key = rotation.turn(pair).unbind(1)
+        attended = attend(query, key, value.squeeze(1), groups=groups, window=window).flatten(1)
         values = values + self.dropout(self.mix(attended))
         return values + self.dropout(self.feed_forward(self.feed_forward_norm(values)))
 
