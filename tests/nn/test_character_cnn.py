@@ -78,6 +78,16 @@ def test_no_characters_give_zeros_that_can_be_differentiated(lengths):
     vectors.sum().backward()
 
 
+def test_bfloat16_autocast_stays_close():
+    module, batch = make_module().float(), make_characters([3, 0, 5])
+    expected = module(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = module(batch)
+    torch.testing.assert_close(actual.float(), expected, atol=0.1, rtol=0.1)
+    actual.float().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
 def test_encoder_reads_characters_and_remembers_them_with_the_type():
     characters = CharacterCNN(rows=9, character_width=4, width=5)
     encoder = HashEmbedCNN(rows=ROWS, width=6, depth=1, characters=characters).eval()
