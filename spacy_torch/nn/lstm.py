@@ -58,14 +58,15 @@ class PackedLSTM(nn.Module):
         if not _is_plain_cpu(values):
             sequence = PackedSequence(values, torch.tensor(packed.sizes))
             return cast("PackedSequence", self.lstm(sequence)[0]).data
-        weights = dict(self.lstm.named_parameters())
-
-        def both(name: str) -> Tensor:
-            return torch.stack([weights[f"{name}_l0"], weights[f"{name}_l0_reverse"]])
-
-        bias = both("bias_ih") + both("bias_hh")
-        arguments = values, both("weight_ih"), both("weight_hh"), bias, packed
+        weights = [_stack_directions(self.lstm, name) for name in ("weight_ih", "weight_hh")]
+        bias = _stack_directions(self.lstm, "bias_ih") + _stack_directions(self.lstm, "bias_hh")
+        arguments = values, *weights, bias, packed
         return cast("Tensor", _BothDirections.apply(*arguments))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _stack_directions(lstm: nn.LSTM, name: str) -> Float[Tensor, "direction ..."]:
+    weights = dict(lstm.named_parameters())
+    return torch.stack([weights[f"{name}_l0"], weights[f"{name}_l0_reverse"]])
 
 
 def _is_plain_cpu(values: Tensor) -> bool:
