@@ -319,13 +319,28 @@ def test_pipeline_without_stock_encoders_comes_back_itself():
     assert accelerate(spacy.blank("en")).parts == ()
 
 
-def test_weights_of_another_hashing_are_kept():
+@pytest.mark.parametrize(
+    ("node", "attribute", "value", "reason"),
+    [
+        ("hashembed", "seed", 100, "its tables have (column, seed) = [(0, 100), (1, 100), "),
+        ("extract_features", "columns", ["LOWER"], "the model reads the attributes [['LOWER']]"),
+        ("expand_window", "window_size", 2, "the model has the windows {2}, the config 1"),
+    ],
+)
+def test_weights_that_are_not_what_the_config_says_are_kept(node, attribute, value, reason):
     nlp = make_pipeline({"ner": MODELS["ner"]})
-    for node in nlp.get_pipe("ner").model.walk():
-        if node.name == "hashembed":
-            node.attrs["seed"] += 100
+    for found in nlp.get_pipe("ner").model.walk():
+        if found.name == node:
+            found.attrs[attribute] = value
     (part,) = accelerate(nlp, TEXTS).parts
-    assert "its tables have (column, seed) = [(0, 108), (1, 109), " in part.kept
+    assert reason in part.kept
+
+
+def test_weights_that_are_not_in_the_model_are_not_replaced():
+    nlp = make_pipeline({"ner": MODELS["ner"]})
+    nlp.get_pipe("ner").model.get_ref("tok2vec").layers[0].set_ref("embed", None)
+    (part,) = accelerate(nlp, TEXTS).parts
+    assert part.kept == "its weights were not found in the component's model"
 
 
 def test_speed_is_words_per_second_before_and_after(trained):
