@@ -247,17 +247,21 @@ class SpanCategorizer(TorchPipe):
     ) -> dict[str, float]:
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        # What is not known costs nothing.
-        examples = [eg for eg in examples if self.key in eg.reference.spans]
         docs = [eg.predicted for eg in examples]
-        spans = self.suggest(docs)
         gold = self._read_gold(examples, skipped=self._skipped)
+        # All documents are read, since a shared tok2vec expects the batch as it was; but no
+        # span is looked at where nothing is known.
+        known = [doc for doc, is_known in zip(docs, gold.known, strict=True) if is_known]
+        spans = self.suggest(known).spread(gold.known)
         if self.model.attrs.get("has_proposer"):
             spans = spans.require(gold.doc_ids, gold.starts, gold.ends)
         else:
             gold.find(spans, skipped=self._skipped, name=self.name)
+        # Without spans there is nothing to learn, but a shared tok2vec steps only after all
+        # that listen to it have answered.
+        has_upstream = bool(self.logits_model.layers)
         return self._learn(
-            docs if len(spans) else [],
+            docs if len(spans) or has_upstream else [],
             lambda logits: self.compute_loss(examples, logits),
             inputs=(docs, spans),
             drop=drop,

@@ -120,6 +120,12 @@ class Suggestions:
         """The same spans, none of which may be left out."""
         return Suggestions(self.starts, self.ends, self.lengths, np.ones(len(self), dtype=bool))
 
+    def spread(self, mask: NDArray[np.bool_]) -> Suggestions:
+        """The same in a batch of more documents: where the mask is false, one without spans."""
+        lengths = np.zeros(len(mask), dtype=np.int64)
+        lengths[mask] = self.lengths
+        return Suggestions(self.starts, self.ends, lengths, self.required)
+
     def find(self, doc_ids: Places, starts: Places, ends: Places) -> Places:
         """The row of each of these spans, -1 where it is not among the (distinct) suggestions."""
         if not len(self):

@@ -55,10 +55,10 @@ class SpanFeatures(nn.Module):
         nn.init.normal_(self.sizes.weight, std=0.1)
 
     def forward(self, tokens: Ragged, spans: SpanBatch) -> Float[Tensor, "span hidden_width"]:
-        """One vector per span; no spans give no rows."""
+        """One vector per span; no spans give no rows, connected to the tokens for a loss."""
         parts = self.project(tokens.values)  # token, pooling*hidden_width
         if not len(spans.starts):
-            return parts.new_zeros(0, self.hidden_width)
+            return parts[:0, : self.hidden_width]
         starts, ends = spans.rows(tokens)
         total = self._pick(parts, starts, ends)
         for place, pooling in enumerate(self.pooling):

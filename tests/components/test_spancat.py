@@ -216,6 +216,79 @@ def test_rehearsal_pulls_back_to_the_scores_before():
     assert nlp.rehearse(examples, sgd=optimizer)["torch_spancat"] > 0
 
 
+# Beside others that share a tok2vec ------------------------------------------------------
+
+STOCK_TOK2VEC = {
+    "@architectures": "spacy.HashEmbedCNN.v2",
+    "width": 8,
+    "depth": 1,
+    "embed_size": 100,
+    "window_size": 1,
+    "maxout_pieces": 2,
+    "subword_features": False,
+    "pretrained_vectors": None,
+}
+TOK2VECS = [STOCK_TOK2VEC, {"@architectures": "spacy-torch.Tok2Vec.v1", "encoder": ENCODER}]
+SUGGESTER = {"@misc": "spacy-torch.NgramSpans.v1", "max_size": 3}
+
+
+def make_shared(tok2vec, *, proposer=None, suggester=SUGGESTER) -> tuple[Language, list[Example]]:
+    """A tagger and a span categorizer that listen to one tok2vec.
+
+    The examples: tags and spans, tags alone, nothing of either and no words.
+    """
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec", config={"model": tok2vec})
+    width = nlp.get_pipe("tok2vec").model.get_dim("nO")
+    encoder = {
+        "@torch_encoders": "spacy-torch.FromTok2Vec.v1",
+        "tok2vec": {"@architectures": "spacy.Tok2VecListener.v1", "width": width},
+    }
+    tagger = {"@architectures": "spacy-torch.TokenClassifier.v1", "encoder": encoder}
+    nlp.add_pipe("torch_tagger", config={"model": tagger})
+    model = {**MODEL, "encoder": encoder}
+    if proposer is not None:
+        model["proposer"] = proposer
+    nlp.add_pipe("torch_spancat", config={"model": model, "suggester": suggester})
+    both = make_example(nlp, "can fish swim", [(0, 1, "thing")])
+    tags = make_example(nlp, "a can", None)
+    for example, names in ((both, "ABC"), (tags, "DA")):
+        for token, tag in zip(example.reference, names, strict=True):
+            token.tag_ = tag
+    return nlp, [both, tags, make_example(nlp, "", None)]
+
+
+@pytest.mark.parametrize("tok2vec", TOK2VECS)
+@pytest.mark.parametrize("proposer", [None, PROPOSER])
+@pytest.mark.parametrize("rows", [[0, 1], [1, 2], [0, 2], [2, 1, 0], [2], [1]])
+def test_shared_tok2vec_learns_from_any_batch(tok2vec, proposer, rows):
+    nlp, examples = make_shared(tok2vec, proposer=proposer)
+    optimizer = nlp.initialize(lambda: examples)
+    batch = [examples[row] for row in rows]
+    for _ in range(2):
+        losses = nlp.update(batch, sgd=optimizer)
+    assert (losses["torch_spancat"] > 0) == (0 in rows)
+    assert (losses["torch_tagger"] > 0) == (rows != [2])
+
+
+@pytest.mark.parametrize("tok2vec", TOK2VECS)
+@pytest.mark.parametrize(
+    "suggester", [SUGGESTER, {**SUGGESTER, "min_size": 3}], ids=["unknown", "nothing suggested"]
+)
+def test_gradients_of_others_are_not_lost_where_there_are_no_spans(tok2vec, suggester):
+    nlp, examples = make_shared(tok2vec, suggester=suggester)
+    if suggester is not SUGGESTER:  # known, but shorter than what is suggested
+        examples[1].reference.spans["sc"] = []
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = 0.01
+    shared = nlp.get_pipe("tok2vec").model
+    doc = examples[1].predicted
+    for _ in range(2):  # before its first step the tagger's last layer hands back zeros
+        before = shared.predict([doc])[0].copy()
+        nlp.update(examples[1:2], sgd=optimizer)
+    assert not numpy.allclose(shared.predict([doc])[0], before, rtol=0, atol=1e-4)
+
+
 # Settings -------------------------------------------------------------------------------
 
 

@@ -112,6 +112,16 @@ def test_no_spans_have_no_largest_values():
     assert span_max(torch.randn(4, 2), nowhere, nowhere).shape == (0, 2)
 
 
+def test_no_spans_have_no_features_and_a_gradient_of_zero():
+    tokens = make_tokens([2, 0])
+    module = make_features()
+    found = module(tokens, make_spans([2, 0], []))
+    assert found.shape == (0, 5)
+    found.sum().backward()
+    assert not tokens.values.grad.any()
+    assert not module.project.weight.grad.any()
+
+
 def test_spans_of_the_last_size_and_more_share_it():
     module = make_features(pooling=["mean"])
     nn.init.zeros_(module.project.weight)
