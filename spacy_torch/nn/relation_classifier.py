@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from spacy_torch.nn.encoder_output import check_tokens
 from spacy_torch.nn.ragged import Ragged
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 # A pair is read as five stretches of text.
 N_STRETCHES = 5
+
+# Each pair has rows of its own for the tokens around it, so that a text with many spans has
+# far more rows than tokens. So many are read at once, and one more pair's at most.
+MAX_ROWS = 1 << 14
 
 
 class PairBatch(NamedTuple):
@@ -41,7 +46,9 @@ class RelationClassifier(nn.Module):
     values are then taken from five stretches apart (Zeng et al. 2015,
     https://aclanthology.org/D15-1203): before the pair, the head, between the two, the tail,
     and after the pair. Where the spans overlap, the stretch between them is empty. What does
-    not depend on the pair, the largest product, is computed once per token.
+    not depend on the pair, the largest product, is computed once per token. Many pairs are
+    read a part at a time, and in training each part once more for its gradient, so that the
+    memory grows with the number of pairs by one vector of `hidden_width` each.
 
     The last layer starts at zero: an untrained classifier prefers no label.
 
@@ -108,26 +115,42 @@ class RelationClassifier(nn.Module):
         tokens = Ragged(self.dropout(tokens.values), tokens.lengths)
         if not len(batch.spans):
             return Ragged(self._nothing(tokens.values), batch.lengths)
-        hidden = self.norm(F.gelu(self.combine(self._read(tokens, batch))))
+        hidden = self.norm(self._read(tokens, batch))
         return Ragged(self.output(self.dropout(hidden)), batch.lengths)
 
-    def _read(self, tokens: Ragged, batch: PairBatch) -> Float[Tensor, "pair width"]:
-        """One vector per pair: the five stretches, and the mean of head and of tail."""
+    def _read(self, tokens: Ragged, batch: PairBatch) -> Float[Tensor, "pair hidden"]:
+        """One vector per pair."""
         sequences = Ragged(batch.spans, batch.lengths).sequence_ids()
         first = tokens.offsets().index_select(0, sequences)
         beyond = first + tokens.lengths.index_select(0, sequences)
         spans = batch.spans + first.unsqueeze(1)  # from here on, rows of the batch
         starts, ends = stretches(spans, first, beyond, context=self.context)
-        seen, lengths = self._see(tokens.values, spans, starts[:, 0], ends[:, -1])
+        inputs = tokens.values, self.see_token(tokens.values)
+        sizes = split_rows(ends[:, -1] - starts[:, 0], MAX_ROWS)
+        if len(sizes) == 1:
+            return self._read_part(*inputs, spans, starts, ends)
+        parts = zip(spans.split(sizes), starts.split(sizes), ends.split(sizes), strict=True)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._read_part(*inputs, *part) for part in parts])
+        # Nothing is drawn at random in a part.
+        options: Any = {"use_reentrant": False, "preserve_rng_state": False}
+        read = [checkpoint(self._read_part, *inputs, *part, **options) for part in parts]
+        return torch.cat(read)
+
+    def _read_part(
+        self, values: Tensor, token_parts: Tensor, spans: Tensor, starts: Tensor, ends: Tensor
+    ) -> Float[Tensor, "pair hidden"]:
+        """The five stretches of some pairs, and the mean of head and of tail, combined."""
+        seen, lengths = self._see(token_parts, spans, starts[:, 0], ends[:, -1])
         # The stretches as rows of `seen`, where the pairs lie one after the other.
         shift = (lengths.cumsum(0) - lengths - starts[:, 0]).unsqueeze(1)
         rows, lengths = expand((starts + shift).flatten(), (ends + shift).flatten())
         pooled = Ragged(seen.index_select(0, rows), lengths).max().view(len(spans), -1)
-        means = [self._mean(tokens.values, spans[:, at], spans[:, at + 1]) for at in (0, 2)]
-        return torch.cat([pooled, *means], dim=1)
+        means = [self._mean(values, spans[:, at], spans[:, at + 1]) for at in (0, 2)]
+        return F.gelu(self.combine(torch.cat([pooled, *means], dim=1)))
 
     def _see(
-        self, values: Tensor, spans: Tensor, starts: Tensor, ends: Tensor
+        self, token_parts: Tensor, spans: Tensor, starts: Tensor, ends: Tensor
     ) -> tuple[Float[Tensor, "row hidden"], Int[Tensor, " pair"]]:
         """The tokens of each pair, from start to end, with their distances and neighbours."""
         rows, lengths = expand(starts, ends)
@@ -141,7 +164,7 @@ class RelationClassifier(nn.Module):
             ],
             dim=1,
         )
-        parts = self.see_token(values).index_select(0, rows) + self.see_distances(distances)
+        parts = token_parts.index_select(0, rows) + self.see_distances(distances)
         places = parts.view(len(rows), 2 * self.window + 1, -1).unbind(1)
         seen = places[self.window] + self.bias
         for offset in range(1, min(self.window + 1, len(rows))):
@@ -190,6 +213,17 @@ def stretches(
     starts = [torch.maximum(left - context, first), head_start, inner_start, tail_start, right]
     ends = [left, head_end, inner_end, tail_end, torch.minimum(right + context, beyond)]
     return torch.stack(starts, dim=1), torch.stack(ends, dim=1)
+
+
+def split_rows(lengths: Int[Tensor, " pair"], limit: int) -> list[int]:
+    """How many pairs to read at a time, so that each part but for its last pair has fewer rows.
+
+    Args:
+        lengths: the rows of each pair.
+        limit: of the rows of a part.
+    """
+    numbers = (lengths.cumsum(0) - lengths) // limit
+    return torch.unique_consecutive(numbers, return_counts=True)[1].tolist()
 
 
 def expand(

@@ -8,8 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from spacy_torch.nn import relation_classifier
 from spacy_torch.nn.ragged import Ragged
-from spacy_torch.nn.relation_classifier import PairBatch, RelationClassifier, expand, stretches
+from spacy_torch.nn.relation_classifier import (
+    PairBatch,
+    RelationClassifier,
+    expand,
+    split_rows,
+    stretches,
+)
 
 WIDTH = 6
 HIDDEN = 8
@@ -128,6 +135,76 @@ def test_every_pair_is_read_as_token_by_token(window):
     expected = [brute_force(module, values[:5], pair) for pair in long]
     expected += [brute_force(module, values[5:], pair) for pair in short]
     torch.testing.assert_close(found.values, torch.stack(expected), rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 30))
+def test_parts_have_fewer_rows_than_the_limit_before_their_last_pair(lengths, limit):
+    sizes = split_rows(torch.tensor(lengths), limit)
+    assert sum(sizes) == len(lengths)
+    assert min(sizes) > 0
+    parts = torch.tensor(lengths).split(sizes)
+    assert all(int(part[:-1].sum()) < limit for part in parts)
+
+
+def make_dense(n_tokens: int, n_spans: int, *, reach: int = 4) -> PairBatch:
+    """One sequence, and each pair of neighbouring one-token spans within `reach`."""
+    pairs = [
+        [head, head + 1, tail, tail + 1]
+        for head, tail in product(range(n_spans), range(n_spans))
+        if 0 < abs(head - tail) <= reach
+    ]
+    return make_batch(torch.randn(n_tokens, WIDTH, requires_grad=True), [n_tokens], [pairs])
+
+
+@pytest.mark.parametrize("limit", [1, 7, 40, 300])
+def test_reading_in_parts_changes_neither_logits_nor_gradients(monkeypatch, limit):
+    module = build(window=2).train().double()
+    batch = make_dense(20, 15)
+    values = batch.tokens.values.detach().double().requires_grad_()
+    batch = batch._replace(tokens=Ragged(values, batch.tokens.lengths))
+    found = []
+    for max_rows in (10**6, limit):
+        monkeypatch.setattr(relation_classifier, "MAX_ROWS", max_rows)
+        logits = module(batch).values
+        inputs = [batch.tokens.values, *module.parameters()]
+        found.append((logits, *torch.autograd.grad((logits * logits.cos()).sum(), inputs)))
+        with torch.no_grad():
+            torch.testing.assert_close(module(batch).values, logits)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_no_more_rows_than_the_limit_and_one_pair_are_made_at_once(monkeypatch, is_train):
+    monkeypatch.setattr(relation_classifier, "MAX_ROWS", 50)
+    module = build()
+    n_rows = []
+    module.see_distances.register_forward_hook(lambda _, inputs, __: n_rows.append(len(inputs[0])))
+    batch = make_dense(100, 60)
+    with torch.set_grad_enabled(is_train):
+        logits = module(batch).values
+    if is_train:
+        logits.sum().backward()
+    assert sum(n_rows) > 60 * 50
+    assert max(n_rows) < 50 + 9  # two spans four apart, and two tokens on either side
+
+
+def test_what_is_kept_for_the_gradient_does_not_grow_with_the_tokens_of_each_pair(monkeypatch):
+    monkeypatch.setattr(relation_classifier, "MAX_ROWS", 50)
+    module = build()
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    batch = make_dense(100, 60)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = module(batch).values
+    assert logits.requires_grad  # what was kept is still there, each at a place of its own
+    # Float32 vectors of each pair, its places and the weights; read at once, a pair keeps
+    # more than three times five to nine such vectors.
+    assert sum(kept.values()) < 15 * len(batch.spans) * HIDDEN * 4
 
 
 def test_head_and_tail_are_told_apart():
