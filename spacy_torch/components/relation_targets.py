@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy
@@ -11,10 +12,12 @@ from spacy.tokens import Span
 from spacy.training import Example
 
 from spacy_torch.features.gold_spans import align_span
-from spacy_torch.features.relations import get_relations, has_all_relations
+from spacy_torch.features.relations import Relation, get_relations, has_all_relations
 from spacy_torch.features.span_pairs import Pair
 
 Targets = NDArray[numpy.float32]
+
+Place = tuple[int, int, int, int]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +53,11 @@ class RelationTargets:
         """The truth as 1, 0 and NaN where it is not known, shape (pair, column).
 
         Exclusive labels have a first column for unrelated spans. Two gold relations of one
-        pair are then one of the two.
+        pair are then one of the two, and a pair whose only relations have unknown labels is
+        unknown. Labels that do not exclude each other are known whatever else there is.
+
+        Of several pairs of the same tokens, a gold relation is of those that have most of its
+        spans' labels.
 
         Args:
             examples: a batch.
@@ -83,26 +90,33 @@ class RelationTargets:
     ) -> Targets:
         is_complete = has_all_relations(example.reference)
         targets = numpy.full((len(pairs), n_columns), 0 if is_complete else numpy.nan, "float32")
-        rows = {(*_place(head), *_place(tail)): row for row, (head, tail) in enumerate(pairs)}
+        rows: dict[Place, list[int]] = defaultdict(list)
+        for row, (head, tail) in enumerate(pairs):
+            rows[_place(head, tail)].append(row)
+        foreign: list[int] = []
         for relation in get_relations(example.reference):
             head = align_span(example, relation.head.start, relation.head.end)
             tail = align_span(example, relation.tail.start, relation.tail.end)
             if head is None or tail is None:
                 self._note_misaligned(name)
                 continue
-            row = rows.get((*_place(head), *_place(tail)))
+            found = _most_alike(pairs, rows.get(_place(head, tail), []), relation)
             column = columns.get(relation.label)
             is_true = relation.score > 0
-            if row is None:
+            if not found:
                 self._note_unreachable(head, tail, name, counts=is_true)
             elif column is None:
                 self._note_unknown_label(relation.label, name, counts=is_true)
                 if is_true:
-                    targets[row] = numpy.nan  # related, but not in a way that can be learned
+                    foreign += found
             else:
-                targets[row, column] = float(is_true)
-                if is_true and exclusive:
-                    targets[row, numpy.isnan(targets[row])] = 0.0
+                targets[found, column] = float(is_true)
+        if exclusive:
+            positive = (targets == 1).any(axis=1)
+            targets[positive] = numpy.nan_to_num(targets[positive], nan=0.0)
+        if exclusive and foreign:
+            # Related, but not in a way that can be learned.
+            targets[[row for row in foreign if not positive[row]]] = numpy.nan
         if exclusive and is_complete:
             targets[:, 0] = numpy.where((targets == 0).all(axis=1), 1.0, targets[:, 0])
         return targets
@@ -140,5 +154,17 @@ class RelationTargets:
             )
 
 
-def _place(span: Span) -> tuple[int, int]:
-    return span.start, span.end
+def _place(head: Span, tail: Span) -> Place:
+    return head.start, head.end, tail.start, tail.end
+
+
+def _most_alike(pairs: Sequence[Pair], rows: list[int], relation: Relation) -> list[int]:
+    """Those of the rows whose pairs have most of the labels of the relation's two spans."""
+    if len(rows) < 2:
+        return rows
+    wanted = relation.head.label, relation.tail.label
+    alike = [
+        sum(span.label_ == label for span, label in zip(pairs[row], wanted, strict=True))
+        for row in rows
+    ]
+    return [row for row, n in zip(rows, alike, strict=True) if n == max(alike)]

@@ -246,6 +246,50 @@ def test_only_what_is_known_becomes_a_target(relations, complete, exclusive, exp
     numpy.testing.assert_array_equal(found, numpy.array(expected, dtype="float32"))
 
 
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("complete", "exclusive", "expected"),
+    [
+        (True, False, [[1, 0], [0, 0]]),
+        (False, False, [[1, NAN], [NAN, NAN]]),
+        (True, True, [[0, 1, 0], [1, 0, 0]]),
+        (False, True, [[0, 1, 0], [NAN, NAN, NAN]]),
+    ],
+)
+def test_unknown_label_hides_no_known_one_in_any_order(order, complete, exclusive, expected):
+    nlp = spacy.blank("en")
+    relations = [("Ann", "Acme", "runs"), ("Ann", "Acme", "else")][::order]
+    example = make_example(
+        nlp, "Ann runs Acme", ENTITIES["Ann runs Acme"], relations, complete=complete
+    )
+    found = read_targets(nlp, [example], exclusive=exclusive)
+    numpy.testing.assert_array_equal(found, numpy.array(expected, dtype="float32"))
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "related"),
+    [
+        ("PERSON", "ORG", {("PERSON", "ORG")}),
+        ("FOUNDER", "ORG", {("FOUNDER", "ORG")}),
+        ("FOUNDER", "", {("FOUNDER", "ORG")}),
+        ("", "", {("PERSON", "ORG"), ("FOUNDER", "ORG")}),
+    ],
+)
+def test_of_spans_on_the_same_tokens_those_with_the_labels_are_related(head, tail, related):
+    nlp = spacy.blank("en")
+    doc, reference = nlp.make_doc("Ann runs Acme"), nlp.make_doc("Ann runs Acme")
+    doc.spans["sc"] = [
+        Span(doc, *place) for place in [(0, 1, "PERSON"), (0, 1, "FOUNDER"), (2, 3, "ORG")]
+    ]
+    set_relations(reference, [(SpanRef(0, 1, head), SpanRef(2, 3, tail), "runs")])
+    pairs = build_entity_pairs(spans_key="sc")(doc)
+    settings = {"labels": ("runs",), "exclusive": True, "negative_rate": 1.0, "name": "x"}
+    found = RelationTargets(0).read([Example(doc, reference)], [pairs], **settings)
+    rows = zip(pairs, found.tolist(), strict=True)
+    assert {(a.label_, b.label_) for (a, b), row in rows if row == [0, 1]} == related
+    assert (found.sum(1) == 1).all()
+
+
 def test_share_of_unrelated_pairs_is_drawn_anew_and_alike_for_equal_seeds():
     nlp = spacy.blank("en")
     examples = [make_example(nlp, *text) for text in TEXTS * 100]
