@@ -114,7 +114,6 @@ class RelationTargets:
         if exclusive:
             positive = (targets == 1).any(axis=1)
             targets[positive] = numpy.nan_to_num(targets[positive], nan=0.0)
-        if exclusive and foreign:
             # Related, but not in a way that can be learned.
             targets[[row for row in foreign if not positive[row]]] = numpy.nan
         if exclusive and is_complete:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from spacy_torch.nn.encoder_output import check_tokens
 from spacy_torch.nn.ragged import Ragged
@@ -129,13 +131,13 @@ class RelationClassifier(nn.Module):
         sizes = split_rows(ends[:, -1] - starts[:, 0], MAX_ROWS)
         if len(sizes) == 1:
             return self._read_part(*inputs, spans, starts, ends)
-        parts = zip(spans.split(sizes), starts.split(sizes), ends.split(sizes), strict=True)
+        parts = zip(*(torch.split(rows, sizes) for rows in (spans, starts, ends)), strict=True)
         if not torch.is_grad_enabled():
             return torch.cat([self._read_part(*inputs, *part) for part in parts])
         # Nothing is drawn at random in a part.
         options: Any = {"use_reentrant": False, "preserve_rng_state": False}
-        read = [checkpoint(self._read_part, *inputs, *part, **options) for part in parts]
-        return torch.cat(read)
+        run = cast("Callable[..., Tensor]", partial(checkpoint, self._read_part, **options))
+        return torch.cat([run(*inputs, *part) for part in parts])
 
     def _read_part(
         self, values: Tensor, token_parts: Tensor, spans: Tensor, starts: Tensor, ends: Tensor
@@ -223,7 +225,8 @@ def split_rows(lengths: Int[Tensor, " pair"], limit: int) -> list[int]:
         limit: of the rows of a part.
     """
     numbers = (lengths.cumsum(0) - lengths) // limit
-    return torch.unique_consecutive(numbers, return_counts=True)[1].tolist()
+    counts = torch.bincount(numbers)
+    return cast("list[int]", counts[counts > 0].tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 def expand(
