@@ -102,9 +102,12 @@ class SpanCategorizer(TorchPipe):
         loss: of exclusive labels if the model's are, with one more column, the first, for
             having none.
         spans_key: where the spans are read in training and written.
-        threshold: the probability from which a span has a label.
+        threshold: the probability from which a span has a label. Of exclusive labels only
+            the likeliest can have it. From 0.5 on that one is likelier than having none,
+            too; a lower threshold prefers a label to none, to find more spans.
         thresholds: the same for single labels, before `threshold`.
-        max_positive: how many labels a span may have; None for any number.
+        max_positive: how many labels a span may have; None for any number, or one where
+            they are exclusive.
         overlap: which spans may share tokens: "all", only those of different labels
             ("between_labels"), or "none". The better ones stay.
 
@@ -204,7 +207,7 @@ class SpanCategorizer(TorchPipe):
         chosen = choose_labels(
             scores.values,
             numpy.array(thresholds, dtype="float32"),
-            max_positive=self.cfg["max_positive"],
+            max_positive=1 if self.exclusive else self.cfg["max_positive"],
         )
         write_groups(
             list(docs),

@@ -342,6 +342,31 @@ def test_exclusive_labels_compete_with_having_none():
     assert found.values.sum() < 0.5  # the rest is for having none
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.2])
+def test_span_has_one_exclusive_label_at_most_however_low_the_threshold(threshold):
+    nlp = make_nlp(
+        {**MODEL, "exclusive_classes": True},
+        loss={"@torch_losses": "spacy-torch.CrossEntropy.v1"},
+        threshold=threshold,
+    )
+    train(nlp, [("bank", [(0, 1, "river")]), ("bank", [(0, 1, "money")]), ("thanks", [])])
+    doc = Doc(nlp.vocab, ["bank"])
+    ((_, row),) = next(iter(nlp.get_pipe("torch_spancat").probabilities([doc])))
+    assert min(row.values()) > 0.2  # both are likely enough
+    assert find(nlp, "bank") == [(0, 1, max(row, key=row.get))]
+
+
+def test_span_has_no_exclusive_label_below_the_threshold():
+    nlp = make_nlp(
+        {**MODEL, "exclusive_classes": True}, loss={"@torch_losses": "spacy-torch.CrossEntropy.v1"}
+    )
+    sentences = [("bank", [(0, 1, "river")]), ("bank", []), ("bank", [])]
+    train(nlp, sentences)
+    assert find(nlp, "bank") == []
+    nlp.get_pipe("torch_spancat").cfg["threshold"] = 0.25
+    assert find(nlp, "bank") == [(0, 1, "river")]
+
+
 def test_span_with_a_foreign_label_alone_is_unknown_to_exclusive_labels():
     nlp = make_nlp(
         {**MODEL, "exclusive_classes": True}, loss={"@torch_losses": "spacy-torch.CrossEntropy.v1"}
