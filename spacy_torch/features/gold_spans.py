@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 from spacy.attrs import ENT_ID, ENT_IOB, ENT_KB_ID, ENT_TYPE
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import filter_spans
 
@@ -59,14 +59,15 @@ def _align(example: Example, spans: Iterable[Span]) -> list[Span]:
     return [span for span in aligned if span is not None]
 
 
-def _remember(doc: Doc) -> tuple[Any, dict[str, list[Span]]]:
-    return doc.to_array(_ENTITY_ATTRS), {key: list(group) for key, group in doc.spans.items()}
+def _remember(doc: Doc) -> tuple[Any, dict[str, SpanGroup]]:
+    # The groups themselves, with their attrs: giving others replaces them.
+    return doc.to_array(_ENTITY_ATTRS), dict(doc.spans.items())
 
 
-def _restore(doc: Doc, entities: Any, groups: dict[str, list[Span]]) -> None:
+def _restore(doc: Doc, entities: Any, groups: dict[str, SpanGroup]) -> None:
     if len(doc):
         doc.from_array(_ENTITY_ATTRS, entities)
     for key in [key for key in doc.spans if key not in groups]:
         del doc.spans[key]
-    for key, spans in groups.items():
-        doc.spans[key] = spans
+    for key, group in groups.items():
+        doc.spans[key] = group

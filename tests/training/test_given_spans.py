@@ -1,7 +1,7 @@
 """Gold entities and spans on the Docs that a pipeline is given."""
 
 import spacy
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Example
 from spacy.util import registry
 
@@ -60,6 +60,18 @@ def test_reference_without_entities_leaves_those_that_are_there():
     predicted.ents = [Span(predicted, 0, 1, label="PERSON")]
     with gold_spans([Example(predicted, nlp.make_doc("Ann runs"))]):
         assert [ent.text for ent in predicted.ents] == ["Ann"]
+
+
+def test_scores_of_groups_come_back_with_them():
+    nlp = spacy.blank("en")
+    predicted, reference = nlp.make_doc("Ann runs Acme"), nlp.make_doc("Ann runs Acme")
+    scores = {"scores": [0.75]}
+    predicted.spans["sc"] = SpanGroup(predicted, name="sc", spans=[predicted[1:2]], attrs=scores)
+    reference.spans["sc"] = [reference[0:1]]
+    with gold_spans([Example(predicted, reference)]):
+        assert [span.text for span in predicted.spans["sc"]] == ["Ann"]
+    assert [span.text for span in predicted.spans["sc"]] == ["runs"]
+    assert predicted.spans["sc"].attrs == scores
 
 
 def test_unknown_entities_are_unknown_again_afterwards():
