@@ -16,6 +16,7 @@ from spacy.language import Language
 from thinc.api import Config
 
 from benchmarks.figures import Figure
+from benchmarks.hf_transformer import find_minilm
 from benchmarks.settings import ROOT, Settings
 from benchmarks.spacy_train import run_spacy_train
 from benchmarks.wnut17 import convert_wnut17, make_bare_docs, make_examples, read_wnut17
@@ -75,6 +76,36 @@ def measure(settings: Settings) -> list[Figure]:
             aim=None,
         ),
     ]
+
+
+def measure_minilm(settings: Settings) -> list[Figure]:
+    """One seed with MiniLM as the encoder, fine-tuned for a few epochs."""
+    config = Config().from_disk(CONFIG, interpolate=False)
+    config["components"]["torch_ner"]["model"]["encoder"] = {
+        "@torch_encoders": "spacy-torch.HFTransformer.v1",
+        "name": find_minilm(),
+        "width": 384,
+    }
+    steps = 10 if settings.quick else 500  # of 500 words: four epochs
+    config["training"].update(max_steps=steps, eval_frequency=steps // 5, dropout=0.1)
+    config["training"]["batcher"]["size"] = 500
+    config["training"]["optimizer"] = {
+        "@optimizers": "spacy-torch.AdamW.v1",
+        "learn_rate": {
+            "@schedules": "warmup_linear.v1",
+            "warmup_steps": 50,
+            "total_steps": 500,
+            "initial_rate": 0.002,
+        },
+        "groups": [{"pattern": r"encoder\.", "learn_rate_factor": 0.1}],
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        convert_wnut17(settings.data, folder, spacy.blank("en"))
+        run = _run(config, folder, folder / "minilm", settings)
+    values, details = [100 * run.test["f"]], _describe(run)
+    name = "ner_minilm, WNUT17, test F, one seed"
+    return [Figure(name, "-", values, aim=42.0, unit="points", details=details)]
 
 
 def calibration_error(

@@ -31,6 +31,7 @@ TABLES: dict[str, dict[str, str]] = {
         "ewt_accuracy": "benchmarks.ewt_accuracy:measure",
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
+        "ner_minilm": "benchmarks.ner_wnut17:measure_minilm",
         "accelerate": "benchmarks.accelerate:measure",
         "relations_semeval": "benchmarks.relations:measure",
         "relations_minilm": "benchmarks.relations:measure_minilm",

@@ -31,7 +31,7 @@ def foreign_step(
     shown: list[ShownArray] = []
     # What a plain function passes on may reach a stock optimizer (as in `Language.rehearse`),
     # whose arrays must not mix with the tensors that `stock_step` keeps.
-    key_for = parameter_key if isinstance(optimizer, Optimizer) else array_key
+    takes_tensors = isinstance(optimizer, Optimizer)
     shown_to = cast("Callable[..., Any]", optimizer)
     for name, parameter in parameters.items():
         if parameter.grad is None or parameter.numel() == 0:
@@ -40,7 +40,7 @@ def foreign_step(
         gradient = parameter.grad.detach()
         gradient = _as_array(gradient.to_dense() if gradient.is_sparse else gradient)
         in_place = weights.ctypes.data == parameter.data_ptr()
-        if not in_place and not isinstance(optimizer, Optimizer):
+        if not in_place and not takes_tensors:
             warnings.warn(
                 f"{optimizer!r} gets a copy of the weights of {name!r} ({parameter.dtype} on "
                 f"{parameter.device}): changes made after it returns are lost",
@@ -48,7 +48,12 @@ def foreign_step(
             )
         if in_place:
             shown.append(weakref.ref(weights))
-        moved, _ = shown_to(key_for(shim_id, name), weights, gradient)
+        key = (
+            parameter_key(shim_id, name)
+            if takes_tensors
+            else array_key(shim_id, name, parameter.shape)
+        )
+        moved, _ = shown_to(key, weights, gradient)
         if moved is not weights or not in_place:
             parameter.copy_(torch.as_tensor(numpy.ascontiguousarray(moved)))
     return shown

@@ -1,5 +1,6 @@
 """How a torch parameter is named in an optimizer's state."""
 
+from collections.abc import Sequence
 from typing import Any, TypeGuard, cast
 
 ParameterKey = tuple[str, int, str]
@@ -16,9 +17,17 @@ def parameter_key(shim_id: int, name: str) -> ParameterKey:
     return (_TENSOR, shim_id, name)
 
 
-def array_key(shim_id: int, name: str) -> ParameterKey:
-    """The key under which an optimizer that works on arrays keeps a torch parameter's state."""
-    return (_ARRAY, shim_id, name)
+def array_key(shim_id: int, name: str, shape: Sequence[int]) -> ParameterKey:
+    """The key under which an optimizer that works on arrays keeps a torch parameter's state.
+
+    Such a one cannot fit its state to a parameter that has grown, and begins anew.
+    """
+    return (_ARRAY, shim_id, f"{name}:{'x'.join(map(str, shape))}")
+
+
+def parameter_name(name: str) -> str:
+    """The parameter's own name in the name of any key; it never has a colon."""
+    return name.partition(":")[0]
 
 
 def is_parameter_key(key: object) -> TypeGuard[ParameterKey]:

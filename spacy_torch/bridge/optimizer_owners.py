@@ -13,7 +13,7 @@ from thinc.backends import NumpyOps  # pyright: ignore[reportUnknownVariableType
 from thinc.model import Model
 from thinc.optimizers import Optimizer
 
-from spacy_torch.bridge.keys import array_key, is_array_key, is_parameter_key, parameter_key
+from spacy_torch.bridge.keys import is_array_key, is_parameter_key, parameter_name
 from spacy_torch.bridge.packed_state import PackedState, unpack_arrays, unpack_tensors
 
 
@@ -48,8 +48,7 @@ class Owners:
         if kind == "thinc" and owner in self.nodes:
             return self.nodes[owner].id, name
         if kind != "thinc" and owner in self.shims:
-            make_key = parameter_key if kind == "torch" else array_key
-            return make_key(self.shims[owner].id, name)
+            return kind, self.shims[owner].id, name
         known = ", ".join((*self.shims, *self.nodes)) or "none"
         raise ValueError(
             f"the saved state of {lasting_name!r} belongs to nothing in these models; they "
@@ -68,6 +67,7 @@ class Owners:
             if name in node.param_names and node.has_param(name):
                 return tuple(node.get_param(name).shape)
         else:
+            name = parameter_name(name)
             parameters = dict(self.shims[owner].module.named_parameters())
             if name in parameters:
                 return tuple(parameters[name].shape)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 import torch
 from thinc.api import Shim
@@ -36,6 +35,7 @@ from spacy_torch.bridge.foreign_step import ShownArray
 from spacy_torch.bridge.forks import guard_forks
 from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
 from spacy_torch.bridge.mode import ModeSwitch
+from spacy_torch.bridge.postponed_step import PostponedStep
 from spacy_torch.bridge.precision import FullPrecision, build_precision
 from spacy_torch.bridge.runtime import MISC, Runtime
 from spacy_torch.bridge.step import count_change, step
@@ -103,10 +103,7 @@ class TorchShim(Shim):
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._shown: list[ShownArray] = []  # through which somebody may move the weights
         self._buffers: BufferSnapshot | None = None  # as they were after the last step
-        # The last forward pass's callback until it is called, and an optimizer that waits
-        # for it. A weak reference: a callback that nobody holds will never be called.
-        self._pending: ref[Backprop] | None = None
-        self._postponed: Any = None
+        self._postponed = PostponedStep()
         self._device: torch.device | None = None
         self._process = os.getpid()  # that the module was put on its device by
         self._switch: ModeSwitch | None = None
@@ -215,15 +212,13 @@ class TorchShim(Shim):
             outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
 
         def backprop(d_outputs: Any) -> Any:
-            if self._pending is not None and self._pending() is backprop:
-                self._pending = None
             d_inputs = self._backward(fwd_args, outputs, d_outputs)
-            if self._postponed is not None:
-                optimizer, self._postponed = self._postponed, None
+            optimizer = self._postponed.end(backprop)
+            if optimizer is not None:
                 self.finish_update(optimizer)
             return d_inputs
 
-        self._pending, self._postponed = ref(backprop), None
+        self._postponed.begin(backprop)
         return outputs, backprop
 
     def take_batch(self, batch: Any) -> Any:
@@ -260,8 +255,7 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
         """
-        if self._pending is not None and self._pending() is not None:
-            self._postponed = optimizer
+        if self._postponed.take(optimizer):
             return
         parameters = named_parameters(self.module)
         has_gradient = any(parameter.grad is not None for parameter in parameters.values())
@@ -293,11 +287,10 @@ class TorchShim(Shim):
         A component without gold in its batch keeps its callback and never calls it. What
         other batches left is then stepped before anyone uses the weights.
         """
-        if self._postponed is None:
-            return
-        if any(parameter.grad is not None for parameter in self.module.parameters()):
-            optimizer, self._postponed, self._pending = self._postponed, None, None
-            self.finish_update(optimizer)
+        if self._postponed.is_waiting and any(
+            parameter.grad is not None for parameter in self.module.parameters()
+        ):
+            self.finish_update(self._postponed.give_up())
 
     def drop_gradients(self) -> None:
         """Forget the gradients accumulated so far."""

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from thinc.optimizers import Optimizer
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 
 from spacy_torch.bridge.foreign_step import ShownArray, foreign_step
 from spacy_torch.bridge.schedule_position import count_schedules
@@ -48,7 +49,6 @@ def step(
     return shown
 
 
-@torch.no_grad()
 def count_change(tensors: Iterable[Tensor]) -> None:
     """Let torch's version counters say that the tensors have changed.
 
@@ -56,7 +56,4 @@ def count_change(tensors: Iterable[Tensor]) -> None:
     from the weights and kept, such as the token vectors of a prediction, would stay.
     """
     for tensor in tensors:
-        if tensor.ndim:
-            tensor.narrow(0, 0, 0).zero_()  # writes to no element
-        else:
-            tensor.add_(0)
+        increment_version(tensor)

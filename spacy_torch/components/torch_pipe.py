@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import srsly
-import torch
 from spacy import util
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
@@ -23,8 +22,14 @@ from spacy_torch.bridge.atomic import replacing, replacing_together
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim, weights_apart
-from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
 from spacy_torch.bridge.weights import WeightsError, read_header
+from spacy_torch.components.loss_graph import (
+    check_loss_value,
+    detach_logits,
+    has_gradients,
+    squared_distance,
+    take_gradients,
+)
 from spacy_torch.components.probabilities import Probabilities
 
 
@@ -163,7 +168,7 @@ class TorchPipe(TrainablePipe):
         before, _ = run_tensors(self._rehearsal_model.get_ref("logits"), inputs, is_train=False)
         return self._learn(
             docs,
-            partial(_squared_distance, before),
+            partial(squared_distance, before),
             inputs=inputs,
             drop=drop,
             sgd=sgd,
@@ -198,8 +203,9 @@ class TorchPipe(TrainablePipe):
         set_dropout_rate(self.model, drop)
         inputs = self.make_inputs(docs) if inputs is None else inputs
         outputs, backprop = run_tensors(self.logits_model, inputs, is_train=True)
-        logits = map_leaves(_detach, outputs)
-        loss = self._check_loss(loss_of(logits))
+        logits = detach_logits(outputs)
+        check = partial(check_loss_value, component=self.name, loss_name=self.loss_name)
+        loss = check(loss_of(logits))
         value = float(loss.detach())
         if not math.isfinite(value):
             shim = get_shim(self.logits_model)
@@ -207,30 +213,13 @@ class TorchPipe(TrainablePipe):
             shim.refuse_step("the loss")
             return losses
         loss.backward()
-        gradients = map_leaves(_gradient, logits)
-        is_connected = any(gradient is not None for gradient in leaves(gradients))
-        self._check_loss(loss, is_connected=is_connected)
+        gradients = take_gradients(logits)
+        check(loss, is_connected=has_gradients(gradients))
         backprop(gradients)
         if sgd is not None and sgd is not False:
             self.finish_update(sgd)
         losses[self.name] += value
         return losses
-
-    def _check_loss(self, loss: object, *, is_connected: bool | None = None) -> Tensor:
-        """The loss of a batch, if it is one that can be learned from."""
-        if not isinstance(loss, Tensor):
-            what = "None" if loss is None else f"a {type(loss).__name__}"
-        elif loss.ndim:
-            what = f"a tensor of shape {tuple(loss.shape)}"
-        elif not (loss.requires_grad if is_connected is None else is_connected):
-            what = "a number that does not depend on them"
-        else:
-            return loss
-        raise TypeError(
-            f"{self.name!r}: the loss {self.loss_name} must give one number that depends on the "
-            f"logits, but it gave {what}: sum over the batch with .sum(), and avoid .item(), "
-            "detach(), argmax and NumPy on the way"
-        )
 
     def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         """Look at what `get_examples` gives, at the first example only.
@@ -392,27 +381,6 @@ def _read_cfg(name: str, file: Path) -> dict[str, Any]:
         return cast(dict[str, Any], srsly.read_json(file))
     except ValueError as error:
         raise ValueError(f"Component {name!r}, file {file}: not valid JSON ({error})") from error
-
-
-def _detach(leaf: Any) -> Any:
-    """A float tensor as a leaf of a graph of its own; anything else as it is."""
-    if isinstance(leaf, Tensor) and leaf.is_floating_point():
-        return leaf.detach().float().requires_grad_()
-    return leaf
-
-
-def _gradient(leaf: Any) -> Any:
-    return leaf.grad if isinstance(leaf, Tensor) else None
-
-
-def _squared_distance(before: Any, logits: Any) -> Tensor:
-    # Labels added since then, the ends of their axes, have no logits before.
-    distances = [
-        ((now[tuple(map(slice, old.shape))] - old) ** 2).sum() / 2
-        for old, now in pair_leaves(before, logits)
-        if isinstance(old, Tensor) and old.is_floating_point()
-    ]
-    return torch.stack(distances).sum()
 
 
 def _no_loss(logits: Any) -> Tensor:

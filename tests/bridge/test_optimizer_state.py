@@ -266,7 +266,7 @@ def test_state_of_other_models_is_left_out_with_a_warning(tmp_path, caplog):
 
 def test_state_from_rehearsing_is_saved_too(tmp_path):
     pipeline, optimizer = Pipeline(), Adam(0.01)
-    key = array_key(pipeline.shim.id, "dense.bias")
+    key = array_key(pipeline.shim.id, "dense.bias", [2])
     optimizer(key, numpy.ones(2, dtype="f"), numpy.ones(2, dtype="f"))
     save_optimizer(optimizer, pipeline.models, tmp_path / "state")
     fresh = Adam(0.01)

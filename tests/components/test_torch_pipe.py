@@ -213,6 +213,16 @@ def test_rehearsal_leaves_labels_added_since_alone():
     assert nlp.rehearse(make_examples(nlp), sgd=optimizer)[NAME] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_rehearsal_goes_on_with_a_label_added_in_between():
+    nlp = make_trained()
+    optimizer, examples = nlp.resume_training(), make_examples(nlp)
+    nlp.rehearse(examples, sgd=optimizer)
+    nlp.get_pipe(NAME).add_label("ugly")
+    for _ in range(2):
+        nlp.update(examples, sgd=optimizer)
+        assert nlp.rehearse(examples, sgd=optimizer)[NAME] > 0
+
+
 def test_rehearsal_without_a_memory_does_nothing():
     nlp = make_trained()
     before = predict(nlp)
