@@ -16,6 +16,7 @@ def test_config_builds_its_pipeline_and_its_training(path):
     assert nlp.pipe_names == config["nlp"]["pipeline"]
     training = nlp.config.interpolate()["training"]
     registry.resolve({part: training[part] for part in ("optimizer", "batcher")})
+    nlp.create_optimizer()  # which spaCy resolves on its own, for `nlp.resume_training()`
 
 
 def test_every_component_has_a_config():

@@ -3,7 +3,7 @@
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy
 import torch
@@ -32,7 +32,6 @@ def foreign_step(
     # What a plain function passes on may reach a stock optimizer (as in `Language.rehearse`),
     # whose arrays must not mix with the tensors that `stock_step` keeps.
     takes_tensors = isinstance(optimizer, Optimizer)
-    shown_to = cast("Callable[..., Any]", optimizer)
     for name, parameter in parameters.items():
         if parameter.grad is None or parameter.numel() == 0:
             continue
@@ -53,7 +52,7 @@ def foreign_step(
             if takes_tensors
             else array_key(shim_id, name, parameter.shape)
         )
-        moved, _ = shown_to(key, weights, gradient)
+        moved, _ = optimizer(key, weights, gradient)
         if moved is not weights or not in_place:
             parameter.copy_(torch.as_tensor(numpy.ascontiguousarray(moved)))
     return shown

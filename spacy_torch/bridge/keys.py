@@ -22,26 +22,20 @@ def array_key(shim_id: int, name: str, shape: Sequence[int]) -> ParameterKey:
 
     Such a one cannot fit its state to a parameter that has grown, and begins anew.
     """
-    return (_ARRAY, shim_id, f"{name}:{'x'.join(map(str, shape))}")
-
-
-def parameter_name(name: str) -> str:
-    """The parameter's own name in the name of any key; it never has a colon."""
-    return name.partition(":")[0]
+    return (f"{_ARRAY}@{'x'.join(map(str, shape))}", shim_id, name)
 
 
 def is_parameter_key(key: object) -> TypeGuard[ParameterKey]:
     """Whether a key is one of `parameter_key`."""
-    return _leads(_TENSOR, key)
+    return _kind(key) == _TENSOR
 
 
 def is_array_key(key: object) -> TypeGuard[ParameterKey]:
     """Whether a key is one of `array_key`."""
-    return _leads(_ARRAY, key)
+    return _kind(key) == _ARRAY
 
 
-def _leads(word: str, key: object) -> bool:
-    if not isinstance(key, tuple):
-        return False
-    parts = cast("tuple[Any, ...]", key)
-    return len(parts) == 3 and parts[0] == word
+def _kind(key: object) -> str:
+    parts = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else ()
+    is_ours = len(parts) == 3 and isinstance(parts[0], str)
+    return parts[0].partition("@")[0] if is_ours else ""

@@ -13,7 +13,7 @@ from thinc.backends import NumpyOps  # pyright: ignore[reportUnknownVariableType
 from thinc.model import Model
 from thinc.optimizers import Optimizer
 
-from spacy_torch.bridge.keys import is_array_key, is_parameter_key, parameter_name
+from spacy_torch.bridge.keys import is_array_key, is_parameter_key
 from spacy_torch.bridge.packed_state import PackedState, unpack_arrays, unpack_tensors
 
 
@@ -67,7 +67,6 @@ class Owners:
             if name in node.param_names and node.has_param(name):
                 return tuple(node.get_param(name).shape)
         else:
-            name = parameter_name(name)
             parameters = dict(self.shims[owner].module.named_parameters())
             if name in parameters:
                 return tuple(parameters[name].shape)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spacy_torch.bridge.arithmetic import scale_
 from spacy_torch.bridge.blocks import Block, gather_blocks, store_blocks
 from spacy_torch.bridge.gradients import tensor_norms, total_norm
-from spacy_torch.bridge.keys import is_array_key, parameter_key, parameter_name
+from spacy_torch.bridge.keys import is_array_key, parameter_key
 from spacy_torch.bridge.parameter_groups import (
     ParameterGroup,
     is_exempt_from_decay,
@@ -141,7 +141,6 @@ class TorchOptimizer(Optimizer):
         """Move a parameter shown as an array by Thinc's arithmetic, unless it is frozen."""
         if is_array_key(key):
             _, shim_id, name = key
-            name = parameter_name(name)
             step = update_counts(self).get(parameter_key(shim_id, ""), 0)
             if self.is_frozen(name, shim_id=shim_id, step=step):
                 return weights, gradient
