@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     (folder / "packages").mkdir()
     run("-m", "spacy", "torch-convert", "texts.csv", "corpus/train.spacy", cwd=folder)
     run("-m", "spacy", "torch-convert", "texts.csv", "corpus/dev.spacy", cwd=folder)
-    train, package = read_block("bash").splitlines()
+    train, _, package = read_block("bash").splitlines()
     run(*train.split()[1:], "--training.max_steps", "10", cwd=folder)
     run(*package.split()[1:], "--build", "none", cwd=folder)
     return folder

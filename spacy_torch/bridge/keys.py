@@ -35,7 +35,10 @@ def is_array_key(key: object) -> TypeGuard[ParameterKey]:
     return _kind(key) == _ARRAY
 
 
-def _kind(key: object) -> str:
-    parts = cast("tuple[Any, ...]", key) if isinstance(key, tuple) else ()
-    is_ours = len(parts) == 3 and isinstance(parts[0], str)
-    return parts[0].partition("@")[0] if is_ours else ""
+def _kind(key: object) -> str | None:
+    if not isinstance(key, tuple):
+        return None
+    parts = cast("tuple[Any, ...]", key)
+    if len(parts) != 3 or not isinstance(parts[0], str):
+        return None
+    return parts[0].partition("@")[0]

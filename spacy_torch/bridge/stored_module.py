@@ -26,6 +26,7 @@ def build_stored(build: ModuleBuilder, layout: Layout) -> nn.Module:
 
     Raises:
         WeightsError: the tensors would not be those in the file, or the builder failed.
+        ImportError: the builder needs a package that is not installed.
     """
     sizes = layout.header.sizes
     planned = _plan(build, sizes)
@@ -35,6 +36,8 @@ def build_stored(build: ModuleBuilder, layout: Layout) -> nn.Module:
         check_shapes(layout.places, named_tensors(planned))
     try:
         return build_sized(build, sizes)
+    except ImportError:  # which says what to install
+        raise
     except Exception as error:
         raise WeightsError(
             f"the module cannot be built from the sizes {dict(sizes)!r:.200} stored with the "

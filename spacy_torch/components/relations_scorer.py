@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -17,6 +18,8 @@ from spacy_torch.features.relations import (
     has_relations,
     register_relations,
 )
+
+logger = logging.getLogger(__name__)
 
 # Head and tail by their characters, so that tokens may differ, and the label.
 Found = tuple[int, int, int, int, str]
@@ -54,17 +57,24 @@ def score_relations(
     averages are over the labels that occur in references or predictions.
     """
     right, found, gold = Counter[str](), Counter[str](), Counter[str]()
-    is_known = False
+    is_known = has_spans = False
     for example in examples:
         if not has_relations(example.reference):
             continue
         is_known = True
+        has_spans = has_spans or bool(example.predicted.ents) or bool(example.predicted.spans)
         true = _read(example.reference, ignore, are_true=True)
         predicted = _read(example.predicted, ignore, are_true=True)
         if not has_all_relations(example.reference):
             predicted &= true | _read(example.reference, ignore, are_true=False)
         for counter, relations in ((right, true & predicted), (found, predicted), (gold, true)):
             counter.update(_kind(label, merge_directions) for *_, label in relations)
+    if gold and not has_spans:
+        logger.warning(
+            "No relation can be found: not one of the documents to score has entities or span "
+            "groups. Put a component that finds them into the pipeline, or have the gold ones "
+            "given to it by the reader spacy-torch.GivenSpans.v1."
+        )
     kinds = sorted(found | gold)
     by_kind = {kind: _prf(right[kind], found[kind], gold[kind]) for kind in kinds}
     micro = _prf(right.total(), found.total(), gold.total())

@@ -59,6 +59,8 @@ class HashEmbedCNN(nn.Module):
         characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be at least 1, got {width}")
         for name, size in {"depth": depth, "window": window}.items():
             if size < 0:
                 raise ValueError(f"{name} must be >= 0, got {size}")

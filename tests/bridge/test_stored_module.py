@@ -74,6 +74,17 @@ def test_failing_builder_is_told_with_the_sizes_and_leaves_the_module(tmp_path):
     assert shim.module is before
 
 
+def test_missing_package_is_named_as_it_is():
+    data = make_shim(Scorer)
+    data.initialize({"n_labels": 2})
+
+    def build_without_package(n_labels: int) -> nn.Module:
+        raise ImportError("python -m pip install something")
+
+    with pytest.raises(ImportError, match="^python -m pip install something$"):
+        make_shim(build_without_package).from_bytes(data.to_bytes())
+
+
 def test_weights_of_another_architecture_are_refused():
     message = r"weights of 'other': these are weights of 'scorer', not of 'other': use the arch"
     with pytest.raises(WeightsError, match=message):

@@ -83,3 +83,13 @@ def test_official_semeval_score_counts_the_wrong_direction_as_wrong_and_leaves_o
     assert scores["rel_f_per_type"]["Cause"] == {"p": 0.5, "r": 0.5, "f": 0.5}
     assert scores["rel_f_per_type"]["Member"]["f"] == pytest.approx(2 / 3)
     assert scores["rel_macro_f"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_documents_without_spans_to_relate_are_warned_of(caplog):
+    example = make_example([(A, B, "x")], [])
+    assert score_relations([example])["rel_micro_f"] == 0.0
+    assert "No relation can be found: not one of the documents to score has ent" in caplog.text
+    caplog.clear()
+    example.predicted.spans["sc"] = [example.predicted[0:1]]
+    score_relations([example])
+    assert not caplog.text
