@@ -66,7 +66,7 @@ def _lines(results: dict[str, Any], order: Sequence[str]) -> list[tuple[str, ...
 
 
 def _cells(figure: dict[str, Any]) -> tuple[str, ...]:
-    unit = "" if figure["unit"] == "x" else " " + figure["unit"]
+    unit = f" {figure['unit']}" if figure["unit"] not in ("", "x") else ""
     sign = ">=" if figure["better"] == "higher" else "<="
     aim = "-" if figure["aim"] is None else f"{sign} {figure['aim']:g}{unit}"
     if figure["median"] is None:
