@@ -39,6 +39,11 @@ class Sentences:
         """The number of the sentence that each of the `rows` is in."""
         return numpy.repeat(numpy.arange(len(self.lengths)), self.lengths)
 
+    def only(self, is_kept: Mask) -> Sentences:
+        """Some of the sentences; where others start is still known."""
+        rows = self.rows[numpy.repeat(is_kept, self.lengths)]
+        return Sentences(self.is_start, rows, self.lengths[is_kept])
+
     def attach_whitespace(self) -> tuple[Rows, Rows]:
         """The rows that are whitespace, and a head for each in its sentence.
 
@@ -88,8 +93,9 @@ def split_sentences(docs: Sequence[Doc], scores: NDArray[numpy.float32]) -> Sent
     """
     is_word = find_words(docs)
     known = _known_starts(docs)
+    # Known also where the document leaves it open, as one from `Span.as_doc` does.
+    known[first_tokens(docs)] = 1
     is_start = numpy.where(known == 0, is_word & (scores > 0), known > 0)
-    is_start[first_tokens(docs)] = True
     _take_whitespace_along(is_start, is_word, known)
     sentences = group_sentences(is_start, is_word)
     if not (sentences.lengths > LONGEST).any():

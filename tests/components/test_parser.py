@@ -127,6 +127,16 @@ def test_sentence_of_whitespace_stands_alone_where_the_document_says_so(trained)
     assert [(token.head.i, token.dep_) for token in doc] == [(0, "ROOT"), (1, "ROOT"), (2, "ROOT")]
 
 
+def test_document_that_leaves_its_first_token_open_starts_a_sentence_after_whitespace(trained):
+    words = Doc(trained.vocab, ["go", "they", "bark"])
+    cut = words[1:3].as_doc()
+    assert cut[0].is_sent_start is None
+    space = Doc(trained.vocab, ["  "])
+    docs = list(trained.get_pipe("torch_parser").pipe([space, cut]))
+    assert [[token.head.i for token in doc] for doc in docs] == [[0], [1, 1]]
+    assert [[sentence.text for sentence in doc.sents] for doc in docs] == [["  "], ["they bark"]]
+
+
 def test_long_stretch_without_a_sentence_start_is_cut(trained, monkeypatch):
     monkeypatch.setattr(sentences_module, "LONGEST", 8)
     words = ["him"] * 50
