@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 from spacy.attrs import DEP, HEAD, IS_SPACE, SENT_START
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_torch.components.gold_tokens import UNKNOWN, are_tokenized_alike
@@ -19,6 +20,26 @@ from spacy_torch.components.sentences import (
     first_tokens,
     group_sentences,
 )
+from spacy_torch.components.skipped import Skip, ignore
+
+BROKEN = "sentences that are no tree"
+BROKEN_STEP = (
+    "their heads are not one tree with one root; correct them, or let a sentence start at each root"
+)
+LONG = "heads of long sentences"
+LONG_STEP = (
+    f"a sentence has more than {LONGEST} words, which would take time and memory quadratic in "
+    "them; mark the sentences in it"
+)
+STRANGE = "arcs with other labels"
+STRANGE_STEP = (
+    "the component was not initialized with the label, and learns the head alone; use add_label() "
+    "to have it learned"
+)
+SPLIT = "arcs between misaligned tokens"
+SPLIT_STEP = (
+    "a word of the pipeline or its head is not one token in the reference; look at the tokenizer"
+)
 
 
 @dataclass(frozen=True)
@@ -29,20 +50,18 @@ class GoldParse:
         heads: the row of each token's head, its own for a root.
         labels: the column of each arc's label, unknown also where the head is.
         starts: 1 for the first token of a sentence, 0 for another.
-        sentences: in which heads are to be looked for.
-        n_broken: sentences that were left out because their heads are not one tree.
-        n_long: sentences that were left out because they have more than `LONGEST` words.
+        sentences: those in which any head is known.
     """
 
     heads: Rows
     labels: Rows
     starts: Rows
     sentences: Sentences
-    n_broken: int
-    n_long: int
 
 
-def read_parses(examples: Sequence[Example], columns: Mapping[int, int]) -> GoldParse:
+def read_parses(
+    examples: Sequence[Example], columns: Mapping[int, int], skip: Skip = ignore
+) -> GoldParse:
     """Read the gold parses of a batch, non-projective ones as they are.
 
     Tokens that the reference splits differently have no gold head or label, nor have those
@@ -50,9 +69,10 @@ def read_parses(examples: Sequence[Example], columns: Mapping[int, int]) -> Gold
 
     Args:
         columns: the column of each label, by its id. Others are unknown.
+        skip: is told of gold that cannot be learned.
     """
     docs = [example.predicted for example in examples]
-    parts = [_read_aligned(example) for example in examples]
+    parts = [_read_aligned(example, skip) for example in examples]
     offset = 0
     for part in parts:
         part[:, 0] += numpy.where(part[:, 0] == UNKNOWN, 0, offset)
@@ -65,17 +85,45 @@ def read_parses(examples: Sequence[Example], columns: Mapping[int, int]) -> Gold
     # An unknown head is the last row, which is then asked whether it is a word.
     heads[~is_word | ~numpy.append(is_word, False)[heads]] = UNKNOWN
     broken = _find_broken(heads, sentences)
-    long = sentences.lengths > LONGEST
+    taught = numpy.bincount(sentences.ids(), heads[sentences.rows] != UNKNOWN) > 0
+    long = taught & ~broken & (sentences.lengths > LONGEST)
+    _tell(docs, sentences, broken, reason=BROKEN, step=BROKEN_STEP, skip=skip)
+    _tell(docs, sentences, long, reason=LONG, step=LONG_STEP, skip=skip)
     heads[sentences.rows[numpy.repeat(broken | long, sentences.lengths)]] = UNKNOWN
     starts[sentences.rows[numpy.repeat(broken, sentences.lengths)]] = UNKNOWN
     starts[~is_word] = UNKNOWN
     labels = _find_columns(deps, columns)
+    strange = deps[(heads != UNKNOWN) & (labels == UNKNOWN)]
+    if len(strange):
+        value = examples[0].reference.vocab.strings[int(strange[:1].view(numpy.uint64)[0])]
+        skip(STRANGE, len(strange), value=value, step=STRANGE_STEP)
     labels[heads == UNKNOWN] = UNKNOWN
-    n_long = int((long & ~broken).sum())
-    return GoldParse(heads, labels, starts, sentences, int(broken.sum()), n_long)
+    # Scores of all pairs of words are computed in these: in a long document without gold, which
+    # is one sentence, that would be many.
+    return GoldParse(heads, labels, starts, sentences.only(taught & ~broken & ~long))
 
 
-def _read_aligned(example: Example) -> NDArray[numpy.int64]:
+def _tell(
+    docs: Sequence[Doc],
+    sentences: Sentences,
+    chosen: NDArray[numpy.bool_],
+    *,
+    reason: str,
+    step: str,
+    skip: Skip,
+) -> None:
+    """Tell of sentences that are left out, with the first few words of one."""
+    if not chosen.any():
+        return
+    row = int(sentences.rows[sentences.starts()[chosen.argmax()]])
+    for doc in docs:
+        if row < len(doc):
+            skip(reason, int(chosen.sum()), value=doc[row : row + 10].text, step=step)
+            return
+        row -= len(doc)
+
+
+def _read_aligned(example: Example, skip: Skip) -> NDArray[numpy.int64]:
     """Columns: head in the document, id of the label, whether a sentence starts, its target.
 
     The last is unknown where the third may be wrong: spaCy finds sentences by their roots,
@@ -92,7 +140,16 @@ def _read_aligned(example: Example) -> NDArray[numpy.int64]:
     is_partial |= not has_dep.any() and not starts[1:].any()
     targets = numpy.where((starts == 0) | is_partial, UNKNOWN, starts > 0)
     gold = numpy.stack([heads, deps, starts > 0, targets], axis=1)
-    return gold if are_tokenized_alike(example) else _align(example, gold)
+    if are_tokenized_alike(example):
+        return gold
+    found = _align(example, gold)
+    if has_dep.any():
+        lost = find_words([example.predicted]) & (found[:, 0] == UNKNOWN)
+        lost &= _touch(example, gold[:, 0] != UNKNOWN)
+        if lost.any():
+            word = example.predicted[int(lost.argmax())].text
+            skip(SPLIT, int(lost.sum()), value=word, step=SPLIT_STEP)
+    return found
 
 
 def _align(example: Example, gold: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
@@ -115,6 +172,14 @@ def _align(example: Example, gold: NDArray[numpy.int64]) -> NDArray[numpy.int64]
     found[covered[same], 0] = predicted_of[gold[first[same], 0]]
     found[covered[same], 1] = gold[first[same], 1]
     return found
+
+
+def _touch(example: Example, is_marked: NDArray[numpy.bool_]) -> NDArray[numpy.bool_]:
+    """Which predicted tokens share text with any of the marked tokens of the reference."""
+    to_predicted = example.alignment.y2x
+    touched = numpy.zeros(len(example.predicted), dtype=bool)
+    touched[to_predicted.data[numpy.repeat(is_marked, to_predicted.lengths)]] = True
+    return touched
 
 
 def _find_broken(heads: Rows, sentences: Sentences) -> NDArray[numpy.bool_]:

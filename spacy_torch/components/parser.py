@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -21,15 +20,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from spacy_torch.bridge.model import run_tensors
-from spacy_torch.components.gold_parse import GoldParse, read_parses
+from spacy_torch.components.gold_parse import read_parses
 from spacy_torch.components.parts import check_model
 from spacy_torch.components.probabilities import Probabilities
-from spacy_torch.components.sentences import LONGEST, Rows, Sentences, split_sentences
+from spacy_torch.components.sentences import Rows, Sentences, split_sentences
 from spacy_torch.components.torch_pipe import TorchPipe
 from spacy_torch.nn.structured.arcs import SentenceBatch, batch_sentences
 from spacy_torch.nn.structured.parses import arc_loss, find_arcs, label_loss, start_loss
-
-logger = logging.getLogger(__name__)
 
 # The label of a root, which spaCy's converters use and which no other arc gets.
 ROOT = "ROOT"
@@ -94,7 +91,9 @@ class Parser(TorchPipe):
     non-projective. Whitespace is no part of them: it hangs on the word before it.
 
     Gold heads that are no single tree over their sentence train nothing, nor do tokens
-    without a gold head, or whose head or themselves are split differently in the reference.
+    without a gold head, or whose head or themselves are split differently in the reference. An
+    arc whose label is none of the component's is learned without it. All that is counted in
+    `skipped`.
 
     Raises:
         TypeError, ValueError: the model is for something else.
@@ -110,7 +109,6 @@ class Parser(TorchPipe):
     ) -> None:
         check_model(name, model, logits_of="arc", architecture="spacy-torch.BiaffineParser.v1")
         super().__init__(vocab, model, name, scorer=scorer)
-        self._warned = False
 
     @override
     def predict(self, docs: Iterable[Doc]) -> list[Parse]:
@@ -177,8 +175,7 @@ class Parser(TorchPipe):
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
         columns = {self.vocab.strings[label]: i for i, label in enumerate(self.labels)}
-        gold = read_parses(examples, columns)
-        self._warn_left_out(gold)
+        gold = read_parses(examples, columns, self._skip)
         device = logits.roots.device
         heads = torch.from_numpy(gold.heads).to(device)
         labels = torch.from_numpy(gold.labels).to(device)
@@ -226,19 +223,6 @@ class Parser(TorchPipe):
         if ROOT in self.labels and len(self.labels) > 1:
             scores[dependents != heads, self.labels.index(ROOT)] = -torch.inf
         return scores
-
-    def _warn_left_out(self, gold: GoldParse) -> None:
-        if (gold.n_broken or gold.n_long) and not self._warned:
-            self._warned = True
-            logger.warning(
-                "%r learns nothing from some sentences, in this batch from %d whose heads are not "
-                "one tree with one root, and from the heads of %d with more than %d words. Others "
-                "will be left out without notice.",
-                self.name,
-                gold.n_broken,
-                gold.n_long,
-                LONGEST,
-            )
 
 
 def _batch(sentences: Sentences, device: torch.device) -> list[SentenceBatch]:

@@ -31,6 +31,7 @@ from spacy_torch.components.loss_graph import (
     take_gradients,
 )
 from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.skipped import Skipped
 
 
 class TorchPipe(TrainablePipe):
@@ -43,6 +44,10 @@ class TorchPipe(TrainablePipe):
     Args:
         model: a Thinc model whose reference "logits" is a model made by `wrap_module`.
         cfg: settings saved with the component, all of them JSON.
+
+    Attributes:
+        skipped: how much of the examples could not be learned so far, by the reason. It is
+            not saved.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class TorchPipe(TrainablePipe):
         self.name = name
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], **cfg}
+        self.skipped = Skipped()
         self._rehearsal_model: Model[Any, Any] | None = None
 
     # What a subclass gives -------------------------------------------------------------
@@ -220,6 +226,10 @@ class TorchPipe(TrainablePipe):
             self.finish_update(sgd)
         losses[self.name] += value
         return losses
+
+    def _skip(self, reason: str, count: int, *, value: str, step: str) -> None:
+        """Count what is not learned from, and log the first for each reason."""
+        self.skipped.add(reason, count, name=self.name, value=value, step=step)
 
     def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
         """Look at what `get_examples` gives, at the first example only.

@@ -1,5 +1,7 @@
 """Gold parses against spaCy's own reading of them."""
 
+from functools import partial
+
 import pytest
 import spacy
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_torch.components.gold_parse import read_parses
+from spacy_torch.components.skipped import Skipped
 
 VOCAB = spacy.blank("en").vocab
 LABELS = ["ROOT", "nsubj", "obj", "det"]
@@ -26,8 +29,9 @@ def parsed_docs(draw: st.DrawFn) -> Doc:
     return Doc(VOCAB, [f"w{i}" for i in range(len(heads))], heads=heads, deps=deps)
 
 
-def read(predicted: list[str], reference: Doc):
-    return read_parses([Example(Doc(VOCAB, predicted), reference)], COLUMNS)
+def read(predicted: list[str], reference: Doc, skipped: Skipped | None = None):
+    skip = partial((skipped if skipped is not None else Skipped()).add, name="parser")
+    return read_parses([Example(Doc(VOCAB, predicted), reference)], COLUMNS, skip)
 
 
 @given(st.lists(parsed_docs(), min_size=1, max_size=4))
@@ -47,7 +51,6 @@ def test_tokens_alike_have_the_heads_and_labels_of_the_reference(docs):
     assert gold.labels.tolist() == labels
     assert gold.starts.tolist() == starts
     assert gold.sentences.lengths.tolist() == lengths
-    assert (gold.n_broken, gold.n_long) == (0, 0)
 
 
 def test_tokens_split_differently_and_those_below_them_have_no_heads():
@@ -82,14 +85,15 @@ def test_heads_between_tokens_that_are_one_in_both_are_spacys(reference, data):
         else:
             predicted.append(token.text)
     example = Example(Doc(VOCAB, predicted), reference)
-    gold = read_parses([example], COLUMNS)
+    skipped = Skipped()
+    gold = read_parses([example], COLUMNS, partial(skipped.add, name="parser"))
     heads, deps = example.get_aligned_parse(projectivize=False)
     same = {
         i
         for i, length in enumerate(example.alignment.x2y.lengths)
         if length == 1 and example.alignment.y2x.lengths[example.alignment.x2y[i][0]] == 1
     }
-    if gold.n_broken:  # a merged token may join two sentences
+    if skipped["sentences that are no tree"]:  # a merged token may join two sentences
         return
     for i, (head, dep) in enumerate(zip(heads, deps, strict=True)):
         if i in same and head in same:
@@ -111,8 +115,9 @@ def test_heads_between_tokens_that_are_one_in_both_are_spacys(reference, data):
 )
 def test_sentences_that_are_no_trees_are_left_out_whole(heads, deps, n_broken):
     words = [f"w{i}" for i in range(len(heads))]
-    gold = read(words, Doc(VOCAB, words, heads=heads, deps=deps))
-    assert gold.n_broken == n_broken
+    skipped = Skipped()
+    gold = read(words, Doc(VOCAB, words, heads=heads, deps=deps), skipped)
+    assert skipped["sentences that are no tree"] == n_broken
     known = gold.heads >= 0
     assert known.sum() == (len(heads) if not n_broken else known.sum())
     assert all(gold.heads[i] == heads[i] for i in range(len(heads)) if known[i])
@@ -132,6 +137,28 @@ def test_sentence_starts_are_unknown_in_a_document_that_is_parsed_in_part():
     gold = read(words, Doc(VOCAB, words, heads=[0, 1, 1], deps=["", "", "obj"]))
     assert gold.starts.tolist() == [-1, -1, -1]
     assert gold.heads.tolist() == [-1, -1, 1]
+
+
+def test_only_sentences_with_a_head_are_looked_at():
+    trained = Doc(VOCAB, ["a", "b"], heads=[1, 1], deps=["det", "ROOT"])
+    unparsed = Doc(VOCAB, ["c"] * 2000, tags=["X"] * 2000)
+    skipped = Skipped()
+    examples = [Example(Doc(VOCAB, [w.text for w in doc]), doc) for doc in (unparsed, trained)]
+    gold = read_parses(examples, COLUMNS, partial(skipped.add, name="parser"))
+    assert gold.sentences.rows.tolist() == [2000, 2001]
+    assert gold.sentences.lengths.tolist() == [2]
+    assert not skipped
+
+
+def test_arcs_of_misaligned_tokens_and_of_other_labels_are_counted():
+    skipped = Skipped()
+    heads, deps = [1, 1, 3, 1], ["nsubj", "ROOT", "det", "obj"]
+    reference = Doc(VOCAB, ["he", "can", "not", "see"], heads=heads, deps=deps)
+    read(["he", "cannot", "see"], reference, skipped)
+    assert skipped == {"arcs between misaligned tokens": 3}
+    skipped.clear()
+    read(["a", "b"], Doc(VOCAB, ["a", "b"], heads=[1, 1], deps=["new", "ROOT"]), skipped)
+    assert skipped == {"arcs with other labels": 1}
 
 
 def test_no_examples_have_an_empty_parse():

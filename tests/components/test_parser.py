@@ -12,6 +12,7 @@ from tiny_encoder import ENCODER
 
 from spacy_torch.bridge.model import get_shim
 from spacy_torch.components import sentences as sentences_module
+from spacy_torch.nn.structured.arcs import ArcFactors
 
 # Words, heads, labels. The second has crossing arcs: "today" hangs on "hearing".
 TREES = [
@@ -198,7 +199,27 @@ def test_gold_that_is_no_tree_is_left_out_and_told_once(trained, caplog):
         assert losses_of(trained, circle, circle) == 0.0
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 1
-    assert "'torch_parser' learns nothing from some sentences, in this batch from 1" in messages[0]
+    expected = (
+        "'torch_parser' learns nothing from sentences that are no tree, such as 'she sees him'"
+    )
+    assert expected in messages[0]
+    # The first was one sentence, the second time there were two.
+    assert trained.get_pipe("torch_parser").skipped == {"sentences that are no tree": 3}
+
+
+def test_memory_is_not_quadratic_in_a_document_without_heads(trained, monkeypatch):
+    asked: list[int] = []
+    score = ArcFactors.score_arcs
+
+    def count(factors, sentences):
+        asked.append(sentences.rows.shape[1])
+        return score(factors, sentences)
+
+    monkeypatch.setattr(ArcFactors, "score_arcs", count)
+    words = ["she"] * 3000
+    tagged = Example(Doc(trained.vocab, words), Doc(trained.vocab, words, tags=["X"] * 3000))
+    losses_of(trained, tagged, make_example(trained, *TREES[1]))
+    assert asked == [5]
 
 
 def test_long_gold_sentence_trains_sentence_starts_only(monkeypatch):
