@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,19 +21,24 @@ from spacy_torch.components.entity_tags import (
     find_firsts,
 )
 from spacy_torch.components.gold_tokens import Columns, Ids, are_tokenized_alike, read_aligned
-from spacy_torch.features.token_ids import lengths_of, token_ids
+from spacy_torch.components.skipped import Skip
+from spacy_torch.features.token_ids import token_ids
 
-logger = logging.getLogger(__name__)
-
-SKIPPED = {
-    "misaligned entities": "an entity of the reference does not fit the tokens of the pipeline; "
-    "nothing is learned from its tokens",
-    "entities with other labels": "an entity has a label that the component was not initialized "
-    "with; nothing is learned from its tokens. Use add_label() to have it learned",
-    "misaligned rejected spans": "a rejected span does not fit the tokens of the pipeline, or "
-    "has none",
-    "rejected spans that are entities": "a rejected span is an entity of the same reference; it "
-    "is learned as an entity",
+MISALIGNED = "misaligned entities"
+STRANGE = "entities with other labels"
+MISALIGNED_REJECTED = "misaligned rejected spans"
+STRANGE_REJECTED = "rejected spans with other labels"
+CONTRADICTED = "rejected spans that are entities"
+STEPS = {
+    MISALIGNED: "an entity of the reference does not fit the tokens of the pipeline, and what its "
+    "tokens are stays open; look at the tokenizer",
+    STRANGE: "the component was not initialized with the label; use add_label() to have it learned",
+    MISALIGNED_REJECTED: "the span does not fit the tokens of the pipeline, or has none; look at "
+    "the tokenizer",
+    STRANGE_REJECTED: "the component was not initialized with the label, and never finds it; look "
+    "for a misspelt label",
+    CONTRADICTED: "the same reference has it as an entity, and as that it is learned; correct one "
+    "of the two",
 }
 
 
@@ -64,14 +67,12 @@ class EntityReader:
     Args:
         labels: the number of each label, by its id.
         incorrect_spans_key: the group in `reference.spans` that holds rejected spans.
-        skipped: counts how often each of `SKIPPED` was met. The first time it is also logged.
-        name: the component's, for the log.
+        skip: is told what cannot be learned, for one of the reasons in `STEPS`.
     """
 
     labels: Mapping[int, int]
     incorrect_spans_key: str | None
-    skipped: Counter[str]
-    name: str
+    skip: Skip
 
     def read(self, examples: Sequence[Example]) -> EntityTargets:
         """The truth of a batch."""
@@ -81,30 +82,27 @@ class EntityReader:
         alike = [are_tokenized_alike(example) for example in examples]
         values = numpy.concatenate(
             [
-                token_ids([example.reference], [ENT_IOB, ENT_TYPE])
-                if is_alike
-                else self._align(example)
+                self._read_alike(example) if is_alike else self._align(example)
                 for example, is_alike in zip(examples, alike, strict=True)
             ]
         )
-        lengths = lengths_of(docs)
-        unknown = values[:, 0] == MISSING_IOB
-        if unknown.any():
-            starts = lengths.cumsum() - lengths
-            filled = lengths > 0
-            any_known = numpy.zeros(len(docs), dtype=bool)
-            any_known[filled] = numpy.logical_or.reduceat(~unknown, starts[filled])
-            is_space = token_ids(docs, [IS_SPACE])[:, 0] == 1
-            outside = unknown & is_space & numpy.repeat(any_known, lengths)
-            values[outside, 0] = OUTSIDE_IOB
         encoded = encode_entities(
             values[:, 0], values[:, 1], firsts=find_firsts(docs), labels=self.labels
         )
-        self._skip("entities with other labels", len(encoded.strange))
+        strings = examples[0].reference.vocab.strings
+        if len(encoded.strange):
+            value = strings[int(encoded.strange[0])]
+            self._tell(STRANGE, len(encoded.strange), value)
         rejected = list(self._find_rejected(examples, alike))
         return EntityTargets(
             encoded.tags, numpy.asarray(rejected, dtype=numpy.int64).reshape(-1, 3)
         )
+
+    def _read_alike(self, example: Example) -> Ids:
+        """`ENT_IOB` and `ENT_TYPE` of the tokens of an example split alike."""
+        values = token_ids([example.reference], [ENT_IOB, ENT_TYPE])
+        _fill_whitespace(values, example, is_open=values[:, 0] == MISSING_IOB)
+        return values
 
     def _align(self, example: Example) -> Ids:
         """`ENT_IOB` and `ENT_TYPE` of the predicted tokens of an example split differently."""
@@ -117,7 +115,15 @@ class EntityReader:
         for span in spans:
             values[span.start : span.end] = (INSIDE_IOB, span.label)
             values[span.start, 0] = BEGIN_IOB
-        self._skip("misaligned entities", len(entities) - len(spans))
+        # White space in an entity that does not fit is not outside.
+        is_open = values[:, 0] == MISSING_IOB
+        for entity in entities:
+            touched = example.alignment.y2x[entity.start : entity.end]
+            if len(touched):
+                is_open[int(touched.min()) : int(touched.max()) + 1] = False
+        _fill_whitespace(values, example, is_open=is_open)
+        if len(spans) < len(entities):
+            self._tell(MISALIGNED, len(entities) - len(spans), _find_missing(entities, spans))
         return values
 
     def _find_rejected(
@@ -131,27 +137,36 @@ class EntityReader:
             if self.incorrect_spans_key in reference.spans:
                 spans = list(reference.spans[self.incorrect_spans_key])
                 entities: list[Span] = list(reference.ents)
-                n_spans = len(spans)
+                given = spans
                 if not is_alike:
                     spans = example.get_aligned_spans_y2x(spans, allow_overlap=True)
                     entities = example.get_aligned_spans_y2x(entities)
                 spans = [span for span in spans if span.end > span.start]
-                self._skip("misaligned rejected spans", n_spans - len(spans))
+                if len(spans) < len(given):
+                    n_lost = len(given) - len(spans)
+                    self._tell(MISALIGNED_REJECTED, n_lost, _find_missing(given, spans))
                 true = {(entity.start, entity.end, entity.label) for entity in entities}
                 for span in spans:
                     if (span.start, span.end, span.label) in true:
-                        self._skip("rejected spans that are entities", 1)
-                    elif span.label in self.labels:
+                        self._tell(CONTRADICTED, 1, f"{span.text} ({span.label_})")
+                    elif span.label not in self.labels:
+                        self._tell(STRANGE_REJECTED, 1, span.label_)
+                    else:
                         yield first + span.start, first + span.end, self.labels[span.label]
             first += len(example.predicted)
 
-    def _skip(self, kind: str, count: int) -> None:
-        if not count:
-            return
-        if not self.skipped[kind]:
-            logger.warning(
-                "%r: %s. This is logged once; how often it happens is counted in .skipped",
-                self.name,
-                SKIPPED[kind],
-            )
-        self.skipped[kind] += count
+    def _tell(self, reason: str, count: int, value: str) -> None:
+        self.skip(reason, count, value=value, step=STEPS[reason])
+
+
+def _find_missing(spans: Sequence[Span], aligned: Sequence[Span]) -> str:
+    """The text of one of those spans that are not among the aligned ones."""
+    texts = {span.text for span in aligned}
+    return next((span.text for span in spans if span.text not in texts), spans[0].text)
+
+
+def _fill_whitespace(values: Ids, example: Example, *, is_open: NDArray[numpy.bool_]) -> None:
+    """White space of which nothing is said is outside, in a document with any annotation."""
+    if is_open.any() and (values[:, 0] != MISSING_IOB).any():
+        is_space = token_ids([example.predicted], [IS_SPACE])[:, 0] == 1
+        values[is_open & is_space, 0] = OUTSIDE_IOB

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any
@@ -84,7 +83,8 @@ class EntityRecognizer(TorchPipe):
     cross the start of a sentence. Unlike it, no entity begins or ends with white space.
 
     It learns from whatever is known of an example's entities, and sums over the rest; see
-    `EntityReader` for what counts as known.
+    `EntityReader` for what counts as known. Entities and rejected spans that cannot be learned
+    are counted in `skipped`.
 
     Args:
         threshold: find all entities at least this probable, and nothing else; of those that
@@ -96,10 +96,6 @@ class EntityRecognizer(TorchPipe):
             probabilities in `attrs["scores"]`, as `spancat` does.
         incorrect_spans_key: the group in the reference's `spans` that holds spans which
             are not an entity of their label. What else they are stays open.
-
-    Attributes:
-        skipped: how many entities and rejected spans of examples could not be learned, by
-            the reason.
 
     Raises:
         TypeError, ValueError: the model is for something else, or a setting out of range.
@@ -131,7 +127,6 @@ class EntityRecognizer(TorchPipe):
             scores_key=scores_key,
             incorrect_spans_key=incorrect_spans_key,
         )
-        self.skipped: Counter[str] = Counter()
 
     @override
     def predict(self, docs: Iterable[Doc]) -> list[list[Entity]]:
@@ -207,9 +202,7 @@ class EntityRecognizer(TorchPipe):
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
-        reader = EntityReader(
-            self._label_numbers(), self.cfg["incorrect_spans_key"], self.skipped, self.name
-        )
+        reader = EntityReader(self._label_numbers(), self.cfg["incorrect_spans_key"], self._skip)
         targets = reader.read(examples)
         device = logits.emissions.values.device
         rejected = None

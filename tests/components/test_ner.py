@@ -11,6 +11,8 @@ from spacy.training import Example
 from tiny_encoder import ENCODER
 
 from spacy_torch.bridge.model import get_shim
+from spacy_torch.components.gold_entities import EntityReader
+from spacy_torch.components.skipped import ignore
 
 Entities = list[tuple[int, int, str]]
 SENTENCES: list[tuple[list[str], Entities]] = [
@@ -278,6 +280,31 @@ def test_entity_that_does_not_fit_the_tokens_is_unknown_counted_and_logged_once(
     assert len(messages) == 1
 
 
+def test_white_space_inside_an_entity_that_does_not_fit_is_unknown():
+    vocab = make_nlp().vocab
+    spaces = [False, False, True, False, False]
+    predicted = Doc(vocab, ["New", " ", "York-based", " ", "x"], spaces=spaces)
+    words = ["New", " ", "York", "-", "based", " ", "x"]
+    reference = Doc(vocab, words, spaces=[False, False, False, False, True, False, False])
+    reference.ents = [Span(reference, 0, 3, label="PLACE")]
+    assert predicted.text == reference.text
+    reader = EntityReader({vocab.strings["PLACE"]: 0}, None, ignore)
+    assert reader.read([Example(predicted, reference)]).tags.tolist() == [-1, -1, -1, 0, 0]
+
+
+@pytest.mark.parametrize("words", [["a", "\n", "b"], ["a", "\n", "b", "."]])
+def test_white_space_without_annotation_is_outside_where_there_is_any(words):
+    vocab = make_nlp().vocab
+    spaces = [False] * 4
+    predicted = Doc(vocab, ["a", "\n", "b."], spaces=spaces[:3])
+    if len(words) == 3:
+        predicted = Doc(vocab, words, spaces=spaces[:3])
+    reference = Doc(vocab, words, spaces=spaces[: len(words)])
+    reference.set_ents([], outside=[reference[:1]], default="missing")
+    reader = EntityReader({}, None, ignore)
+    assert reader.read([Example(predicted, reference)]).tags.tolist() == [0, 0, -1]
+
+
 def test_entity_with_another_label_is_unknown_and_counted():
     nlp = make_nlp()
     initialize(nlp)
@@ -298,7 +325,10 @@ def test_rejected_spans_that_cannot_be_used_are_counted():
     ]
     nlp.update([example], sgd=nlp._optimizer)
     found = nlp.get_pipe("torch_ner").skipped
-    assert found == {"rejected spans that are entities": 1}
+    assert found == {
+        "rejected spans that are entities": 1,
+        "rejected spans with other labels": 1,
+    }
     predicted = Doc(nlp.vocab, ["AdaLovelace", "met", "Babbage"])
     reference.spans["wrong"] = [Span(reference, 0, 1, "PERSON"), Span(reference, 3, 4, "PERSON")]
     nlp.update([Example(predicted, reference)], sgd=nlp._optimizer)
