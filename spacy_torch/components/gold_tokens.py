@@ -6,13 +6,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy
 from numpy.typing import NDArray
-from spacy.attrs import ORTH, SENT_START
+from spacy.attrs import IS_SPACE, ORTH, SENT_START
+from spacy.tokens import Doc
 from spacy.training import Example
+
+from spacy_torch.components.skipped import Skip, ignore
+from spacy_torch.features.token_ids import token_ids
+from spacy_torch.nn.structured.partial import UNKNOWN as UNKNOWN  # of tags, and of all labels
 
 Ids = NDArray[numpy.uint64]
 Columns = NDArray[numpy.int64]
 
-UNKNOWN = -1
+STRANGE = "tokens with other labels"
+STRANGE_STEP = (
+    "the component was not initialized with the label; use add_label() to have it learned"
+)
+SPLIT = "misaligned tokens"
+SPLIT_STEP = (
+    "the reference splits the word into parts that do not agree, or does not have it; look at the "
+    "tokenizer"
+)
 
 
 def read_aligned(example: Example, attrs: Sequence[int]) -> tuple[Ids, NDArray[numpy.bool_]]:
@@ -49,7 +62,10 @@ def are_tokenized_alike(example: Example) -> bool:
 
 
 def find_columns(
-    examples: Sequence[Example], attrs: Sequence[int], columns: Mapping[tuple[int, ...], int]
+    examples: Sequence[Example],
+    attrs: Sequence[int],
+    columns: Mapping[tuple[int, ...], int],
+    skip: Skip = ignore,
 ) -> Columns:
     """The label of each token of a batch as a column, `UNKNOWN` where it is not known.
 
@@ -57,6 +73,7 @@ def find_columns(
         attrs: the attributes that make up a label.
         columns: the column of each label, by the ids of its attributes. What is not among
             them is unknown.
+        skip: is told of labels that are none of these, and of words split differently.
     """
     if not examples:
         return numpy.zeros(0, dtype=numpy.int64)
@@ -65,11 +82,32 @@ def find_columns(
     known = numpy.concatenate([mask for _, mask in parts])
     distinct, inverse = numpy.unique(values, axis=0, return_inverse=True)
     found = [columns.get(tuple(row), UNKNOWN) for row in distinct.tolist()]
-    labels = numpy.asarray(found, dtype=numpy.int64)[inverse.reshape(-1)]
+    inverse = inverse.reshape(-1)
+    strange = (numpy.asarray(found, dtype=numpy.int64) == UNKNOWN) & distinct.any(axis=1)
+    if strange.any():
+        strings = examples[0].reference.vocab.strings
+        label = [strings[value] for value in distinct[strange.argmax()].tolist() if value]
+        skip(STRANGE, int(strange[inverse].sum()), value=" ".join(label), step=STRANGE_STEP)
+    if not known.all():
+        docs = [example.predicted for example in examples]
+        lost = ~known & (token_ids(docs, [IS_SPACE])[:, 0] == 0)
+        _tell_split(docs, lost, skip=skip)
+    labels = numpy.asarray(found, dtype=numpy.int64)[inverse]
     return numpy.where(known, labels, UNKNOWN)
 
 
-def read_sentence_starts(example: Example) -> Columns:
+def _tell_split(docs: Sequence[Doc], lost: NDArray[numpy.bool_], *, skip: Skip) -> None:
+    if not lost.any():
+        return
+    row = int(lost.argmax())
+    for doc in docs:
+        if row < len(doc):
+            skip(SPLIT, int(lost.sum()), value=doc[row].text, step=SPLIT_STEP)
+            return
+        row -= len(doc)
+
+
+def read_sentence_starts(example: Example, skip: Skip = ignore) -> Columns:
     """Whether each predicted token starts a sentence: 1 yes, -1 no, 0 not known.
 
     Of a token of the reference that was split, only the first part starts what it starts. A
@@ -95,6 +133,10 @@ def read_sentence_starts(example: Example) -> Columns:
         found[1:][is_continued] = -1
         inside = gold[parts]
         inside[begins] = -1
-        found[(found == -1) & (numpy.maximum.reduceat(inside, begins) > -1)] = 0
+        highest = numpy.maximum.reduceat(inside, begins)
+        lost = numpy.zeros(len(lengths), dtype=bool)
+        lost[known] = (found != 1) & (highest == 1)
+        _tell_split([example.predicted], lost, skip=skip)
+        found[(found == -1) & (highest > -1)] = 0
         starts[known] = found
     return starts

@@ -23,6 +23,7 @@ from typing_extensions import override
 from spacy_torch.components.gold_tokens import Columns, Ids, find_columns
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.skipped import Skip, ignore
 from spacy_torch.components.token_scores import (
     DEFAULT_TOKEN_MODEL,
     best_columns,
@@ -66,7 +67,8 @@ class Morphologizer(TorchPipe):
     """Give each token one label for its features and its part of speech together.
 
     A label is a string such as "Number=Sing|POS=NOUN", as in spaCy's own morphologizer. A
-    token without gold, or with a combination that is no label, trains nothing.
+    token without gold, or with a combination that is no label, trains nothing; the latter are
+    counted in `skipped`.
 
     Args:
         loss: of exclusive labels.
@@ -167,9 +169,9 @@ class Morphologizer(TorchPipe):
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
-        return token_loss(self.loss, logits, self.find_gold(examples))
+        return token_loss(self.loss, logits, self.find_gold(examples, self._skip))
 
-    def find_gold(self, examples: Sequence[Example]) -> Columns:
+    def find_gold(self, examples: Sequence[Example], skip: Skip = ignore) -> Columns:
         """The column of each token's label, below 0 where it is not known."""
         nothing = self.vocab.morphology.add("")
         columns: dict[tuple[int, ...], int] = {}
@@ -178,7 +180,7 @@ class Morphologizer(TorchPipe):
             if morph == nothing and pos:
                 # Features never set count as none beside a part of speech.
                 columns[pos, 0] = column
-        return find_columns(examples, [POS, MORPH], columns)
+        return find_columns(examples, [POS, MORPH], columns, skip)
 
     def initialize(
         self,

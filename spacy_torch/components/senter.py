@@ -20,6 +20,7 @@ from typing_extensions import override
 from spacy_torch.components.gold_tokens import UNKNOWN, Columns, read_sentence_starts
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.skipped import Skip
 from spacy_torch.components.token_scores import (
     DEFAULT_TOKEN_MODEL,
     best_columns,
@@ -63,7 +64,8 @@ class SentenceRecognizer(TorchPipe):
     """Find the sentences of a text.
 
     A token of which is not known whether it starts a sentence (`is_sent_start` is None)
-    trains nothing; spaCy's own senter learns that it does not. The first token of a
+    trains nothing; spaCy's own senter learns that it does not. Nor does one in which a sentence
+    starts, which is counted in `skipped`. The first token of a
     document always starts one.
 
     Args:
@@ -135,7 +137,7 @@ class SentenceRecognizer(TorchPipe):
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
-        return token_loss(self.loss, logits, _find_starts(examples))
+        return token_loss(self.loss, logits, _find_starts(examples, self._skip))
 
     def initialize(
         self,
@@ -170,7 +172,7 @@ class SentenceRecognizer(TorchPipe):
         )
 
 
-def _find_starts(examples: Sequence[Example]) -> Columns:
+def _find_starts(examples: Sequence[Example], skip: Skip) -> Columns:
     """The column of each token's label, `UNKNOWN` where it is not known."""
-    starts = numpy.concatenate([read_sentence_starts(example) for example in examples])
+    starts = numpy.concatenate([read_sentence_starts(example, skip) for example in examples])
     return numpy.select([starts == 1, starts == -1], [START, INSIDE], UNKNOWN).astype(numpy.int64)

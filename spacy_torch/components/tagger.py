@@ -58,7 +58,8 @@ def make_tagger(
 class Tagger(TorchPipe):
     """Tag the tokens of a text.
 
-    A token without a gold tag, or with one that is no label, trains nothing.
+    A token without a gold tag, or with one that is no label, trains nothing; the latter are
+    counted in `skipped`.
 
     Args:
         loss: of exclusive labels.
@@ -104,7 +105,7 @@ class Tagger(TorchPipe):
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
         columns = {(self.vocab.strings[label],): i for i, label in enumerate(self.labels)}
-        return token_loss(self.loss, logits, find_columns(examples, [TAG], columns))
+        return token_loss(self.loss, logits, find_columns(examples, [TAG], columns, self._skip))
 
     def initialize(
         self,
