@@ -82,7 +82,9 @@ def find_allowed(docs: Sequence[Doc], labels: Mapping[int, int]) -> Mask | None:
     """
     values = token_ids(docs, [ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START])
     iobs, types, is_space = values[:, 0], values[:, 1], values[:, 2] == 1
-    is_start = values[:, 3] == 1
+    firsts = find_firsts(docs)
+    # The first token of a document has none before it to go on from.
+    is_start = (values[:, 3] == 1) & ~firsts
     is_set = (iobs == BEGIN_IOB) | (iobs == INSIDE_IOB)
     restricted = is_set | is_space | is_start
     if not restricted.any():
@@ -94,7 +96,7 @@ def find_allowed(docs: Sequence[Doc], labels: Mapping[int, int]) -> Mask | None:
     allowed[is_space] &= (part == INSIDE) | (part == N_PARTS)
     allowed[is_start] &= (part != INSIDE) & (part != LAST)
     if is_set.any():
-        encoded = encode_entities(iobs, types, firsts=find_firsts(docs), labels=labels)
+        encoded = encode_entities(iobs, types, firsts=firsts, labels=labels)
         # What no tag says, an entity of a strange label, lets others stay away from it.
         tags = numpy.where(encoded.tags == UNKNOWN, OUTSIDE, encoded.tags)
         allowed[is_set] = tags[is_set, None] == numpy.arange(n_tags)

@@ -11,6 +11,7 @@ from spacy.training import Example
 from tiny_encoder import ENCODER
 
 from spacy_torch.bridge.model import get_shim
+from spacy_torch.components.entity_tags import find_allowed
 from spacy_torch.components.gold_entities import EntityReader
 from spacy_torch.components.skipped import ignore
 
@@ -260,6 +261,18 @@ def test_transitions_learn_too():
     assert module.between.any()
     assert module.start.any()
     assert module.end.any()
+
+
+def test_ordinary_documents_restrict_no_tag():
+    vocab = make_nlp().vocab
+    docs = [Doc(vocab, ["a", "b"]), Doc(vocab, []), Doc(vocab, ["c"])]
+    assert docs[0][0].is_sent_start
+    assert find_allowed(docs, {1: 0}) is None
+    docs[0][1].is_sent_start = True
+    allowed = find_allowed(docs, {1: 0})
+    assert allowed is not None
+    # Outside, then begin, inside, last and unit: no entity goes on into the second sentence.
+    assert allowed.sum(axis=1).tolist() == [5, 3, 5]
 
 
 # What cannot be learned is counted ----------------------------------------------------------
