@@ -11,7 +11,7 @@ from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START
 from spacy.tokens import Doc
 
 from spacy_torch.components.gold_tokens import UNKNOWN, Columns, Ids
-from spacy_torch.features.token_ids import lengths_of, token_ids
+from spacy_torch.features.token_ids import first_rows, token_ids
 from spacy_torch.nn.structured.biluo import BEGIN, INSIDE, LAST, N_PARTS, OUTSIDE, UNIT, count_tags
 
 MISSING_IOB, INSIDE_IOB, OUTSIDE_IOB, BEGIN_IOB = range(4)
@@ -34,7 +34,7 @@ class EncodedEntities(NamedTuple):
 
 
 def encode_entities(
-    iobs: Ids, types: Ids, *, firsts: Mask, labels: Mapping[int, int]
+    iobs: Ids, types: Ids, *, firsts: Columns, labels: Mapping[int, int]
 ) -> EncodedEntities:
     """The tags of tokens with these values of `ENT_IOB` and `ENT_TYPE`.
 
@@ -42,12 +42,13 @@ def encode_entities(
     `labels`. A token that is blocked, never to be an entity, is outside.
 
     Args:
-        firsts: which tokens are the first of their document.
+        firsts: the rows of the first tokens of documents.
         labels: the number of each label, by its id.
     """
     is_blocked = (iobs == BEGIN_IOB) & (types == 0)
     is_entity = ((iobs == BEGIN_IOB) | (iobs == INSIDE_IOB)) & (types != 0)
-    goes_on = is_entity & (iobs == INSIDE_IOB) & ~firsts
+    goes_on = is_entity & (iobs == INSIDE_IOB)
+    goes_on[firsts] = False
     goes_on[1:] &= is_entity[:-1] & (types[1:] == types[:-1])
     is_followed = numpy.append(goes_on[1:], False)[: len(goes_on)]
     parts = numpy.where(
@@ -65,14 +66,6 @@ def encode_entities(
     return EncodedEntities(tags, is_entity, types[is_entity & ~is_known & ~goes_on])
 
 
-def find_firsts(docs: Sequence[Doc]) -> Mask:
-    """Which tokens of a batch are the first of their document."""
-    lengths = lengths_of(docs)
-    firsts = numpy.zeros(int(lengths.sum()), dtype=bool)
-    firsts[(lengths.cumsum() - lengths)[lengths > 0]] = True
-    return firsts
-
-
 def find_allowed(docs: Sequence[Doc], labels: Mapping[int, int]) -> Mask | None:
     """The tags that each token may get, shape (token, tag); None where nothing restricts them.
 
@@ -82,9 +75,9 @@ def find_allowed(docs: Sequence[Doc], labels: Mapping[int, int]) -> Mask | None:
     """
     values = token_ids(docs, [ENT_IOB, ENT_TYPE, IS_SPACE, SENT_START])
     iobs, types, is_space = values[:, 0], values[:, 1], values[:, 2] == 1
-    firsts = find_firsts(docs)
-    # The first token of a document has none before it to go on from.
-    is_start = (values[:, 3] == 1) & ~firsts
+    firsts = first_rows(docs)
+    is_start = values[:, 3] == 1
+    is_start[firsts] = False  # which have none before them to go on from
     is_set = (iobs == BEGIN_IOB) | (iobs == INSIDE_IOB)
     restricted = is_set | is_space | is_start
     if not restricted.any():

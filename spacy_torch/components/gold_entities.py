@@ -18,11 +18,10 @@ from spacy_torch.components.entity_tags import (
     MISSING_IOB,
     OUTSIDE_IOB,
     encode_entities,
-    find_firsts,
 )
 from spacy_torch.components.gold_tokens import Columns, Ids, are_tokenized_alike, read_aligned
 from spacy_torch.components.skipped import Skip
-from spacy_torch.features.token_ids import token_ids
+from spacy_torch.features.token_ids import first_rows, token_ids
 
 MISALIGNED = "misaligned entities"
 STRANGE = "entities with other labels"
@@ -87,7 +86,7 @@ class EntityReader:
             ]
         )
         encoded = encode_entities(
-            values[:, 0], values[:, 1], firsts=find_firsts(docs), labels=self.labels
+            values[:, 0], values[:, 1], firsts=first_rows(docs), labels=self.labels
         )
         strings = examples[0].reference.vocab.strings
         if len(encoded.strange):

@@ -17,10 +17,10 @@ from spacy_torch.components.sentences import (
     Rows,
     Sentences,
     find_words,
-    first_tokens,
     group_sentences,
 )
 from spacy_torch.components.skipped import Skip, ignore
+from spacy_torch.features.token_ids import first_rows
 
 BROKEN = "sentences that are no tree"
 BROKEN_STEP = (
@@ -80,7 +80,7 @@ def read_parses(
     gold = numpy.concatenate(parts) if parts else numpy.zeros((0, 4), dtype=numpy.int64)
     heads, deps, is_start, starts = gold.T.copy()
     is_word = find_words(docs)
-    is_start[first_tokens(docs)] = 1
+    is_start[first_rows(docs)] = 1
     sentences = group_sentences(is_start == 1, is_word)
     # An unknown head is the last row, which is then asked whether it is a word.
     heads[~is_word | ~numpy.append(is_word, False)[heads]] = UNKNOWN

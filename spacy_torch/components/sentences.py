@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE, SENT_START
 from spacy.tokens import Doc
 
+from spacy_torch.features.token_ids import first_rows
+
 Rows = NDArray[numpy.int64]
 Mask = NDArray[numpy.bool_]
 
@@ -71,12 +73,6 @@ def find_words(docs: Sequence[Doc]) -> Mask:
     return numpy.concatenate(parts) if parts else numpy.zeros(0, dtype=bool)
 
 
-def first_tokens(docs: Sequence[Doc]) -> Rows:
-    """The row of the first token of each document that has any."""
-    lengths = numpy.array([len(doc) for doc in docs], dtype=numpy.int64)
-    return (lengths.cumsum() - lengths)[lengths > 0]
-
-
 def group_sentences(is_start: Mask, is_word: Mask) -> Sentences:
     """The sentences of which the first tokens are known."""
     rows = numpy.flatnonzero(is_word)
@@ -94,7 +90,7 @@ def split_sentences(docs: Sequence[Doc], scores: NDArray[numpy.float32]) -> Sent
     is_word = find_words(docs)
     known = _known_starts(docs)
     # Known also where the document leaves it open, as one from `Span.as_doc` does.
-    known[first_tokens(docs)] = 1
+    known[first_rows(docs)] = 1
     is_start = numpy.where(known == 0, is_word & (scores > 0), known > 0)
     _take_whitespace_along(is_start, is_word, known)
     sentences = group_sentences(is_start, is_word)

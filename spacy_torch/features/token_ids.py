@@ -47,3 +47,9 @@ def token_ids(docs: Sequence[Doc | Span], attrs: list[int]) -> Ids:
 def lengths_of(docs: Sequence[Doc | Span]) -> NDArray[np.int64]:
     """The number of tokens of each document."""
     return np.fromiter(map(len, docs), dtype=np.int64, count=len(docs))
+
+
+def first_rows(docs: Sequence[Doc | Span]) -> NDArray[np.int64]:
+    """The row of the first token of each document that has any."""
+    lengths = lengths_of(docs)
+    return (lengths.cumsum() - lengths)[lengths > 0]
