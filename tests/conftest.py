@@ -7,6 +7,16 @@ import torch
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
+    set_seeds()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seed_of_module() -> None:
+    """For fixtures of a module, which are made before those of its first test."""
+    set_seeds()
+
+
+def set_seeds() -> None:
     random.seed(0)
     numpy.random.seed(0)
     torch.manual_seed(0)
