@@ -9,10 +9,10 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from spacy_torch.architectures.classifier import resize_output
 from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.nn.biaffine_parser import BiaffineParser
 from spacy_torch.nn.dropout import build_dropout
@@ -51,15 +51,7 @@ def build_biaffine_parser(
         upstream=encoder.upstream,
         runtime=runtime,
     )
-    get_shim(logits).name = name
-    return Model(
-        name,
-        _forward,
-        init=_init,
-        layers=[logits],
-        refs={"logits": logits, "tok2vec": encoder.upstream},
-        attrs={"logits_of": "arc", "resize_output": resize_output},
-    )
+    return build_around(logits, _forward, name=name, logits_of="arc", tok2vec=encoder.upstream)
 
 
 def build_parser_module(
@@ -94,7 +86,3 @@ def _measure(docs: Sequence[Doc] | None, Y: int | None, *, encoder: Encoder) -> 
 
 def _forward(model: Model[list[Doc], Any], docs: list[Doc], is_train: bool) -> Any:
     return model.get_ref("logits")(docs, is_train)
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)

@@ -12,6 +12,7 @@ from thinc.types import Floats2d
 from torch import Tensor
 
 from spacy_torch.architectures.encoder import MeasureDocs, measure_sample
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.building import (
     ModuleBuilder,
     check_builder,
@@ -19,7 +20,7 @@ from spacy_torch.bridge.building import (
     takes,
 )
 from spacy_torch.bridge.errors import ModuleOutputError
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 
 
@@ -62,22 +63,14 @@ def build_classifier(
         runtime=runtime,
         skip_empty="n_labels" if skip_empty else None,
     )
-    model: Model[list[Doc], Floats2d] = Model(
-        name,
+    return build_around(
+        logits,
         _score,
-        init=_init,
-        layers=[logits],
-        # Never set: Thinc would refuse to load weights with another number of labels.
-        dims={"nO": None},
-        refs={"logits": logits, "tok2vec": upstream},
-        attrs={
-            "multi_label": not exclusive_classes,
-            "logits_of": "text",
-            "resize_output": resize_output,
-        },
+        name=name,
+        logits_of="text",
+        tok2vec=upstream,
+        multi_label=not exclusive_classes,
     )
-    get_shim(logits).name = name
-    return model
 
 
 def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, Any], *, name: str) -> None:
@@ -106,17 +99,6 @@ def check_logits(docs: list[Doc], logits: Any, sizes: Mapping[str, Any], *, name
         elif logits.ndim == 1 and len(logits) == shape[0]:
             hint = "give one column per label, sized by the argument n_labels, also if it is one"
         raise ModuleOutputError(f"{expected} the shape {tuple(logits.shape)}: {hint}")
-
-
-def resize_output(model: Model[Any, Any], n_labels: int) -> Model[Any, Any]:
-    """Make room for labels added after initialization; what was learned stays.
-
-    Before initialization there is nothing to resize: the number comes with the data.
-    """
-    shim = get_shim(model.get_ref("logits"))
-    if shim.is_built:
-        shim.resize({**shim.sizes, "n_labels": n_labels})
-    return model
 
 
 def _score(
@@ -151,7 +133,3 @@ def _measure(
             "an array of shape (batch, label)"
         )
     return {"n_labels": int(Y.shape[1]), **measure_sample(docs, Y, measure=measure)}
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)

@@ -10,12 +10,12 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d
 
-from spacy_torch.architectures.classifier import resize_output
 from spacy_torch.architectures.encoder import Encoder, check_encoder
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.architectures.tok2vec import collect_vectors
 from spacy_torch.architectures.token_classifier import measure_labels
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.nn.crf_tagger import CRFTagger
 from spacy_torch.nn.dropout import build_dropout
@@ -45,17 +45,7 @@ def build_crf_tagger(
         upstream=encoder.upstream,
         runtime=runtime,
     )
-    get_shim(logits).name = name
-    return Model(
-        name,
-        _forward,
-        init=_init,
-        layers=[logits],
-        # Never set: Thinc would refuse to load weights with another number of labels.
-        dims={"nO": None},
-        refs={"logits": logits, "tok2vec": encoder.upstream},
-        attrs={"logits_of": "tag", "resize_output": resize_output},
-    )
+    return build_around(logits, _forward, name=name, logits_of="tag", tok2vec=encoder.upstream)
 
 
 def build_crf_module(
@@ -79,7 +69,3 @@ def _forward(
     model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], Any]]:
     return model.get_ref("logits")(docs, is_train)
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)

@@ -10,11 +10,11 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ints1d
 
-from spacy_torch.architectures.classifier import resize_output
 from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.arrays import to_arrays
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.features.span_pairs import Candidates, PairFeatures
 from spacy_torch.nn.dropout import build_dropout
@@ -78,21 +78,14 @@ def build_relation_classifier(
         upstream=encoder.upstream,
         runtime=runtime,
     )
-    get_shim(logits).name = name
-    return Model(
-        name,
+    return build_around(
+        logits,
         _score,
-        init=_init,
-        layers=[logits],
-        # Never set: Thinc would refuse to load weights with another number of labels.
-        dims={"nO": None},
-        refs={"logits": logits, "tok2vec": encoder.upstream},
-        attrs={
-            "multi_label": not exclusive_classes,
-            "logits_of": "pair",
-            "candidates": candidates,
-            "resize_output": resize_output,
-        },
+        name=name,
+        logits_of="pair",
+        tok2vec=encoder.upstream,
+        multi_label=not exclusive_classes,
+        candidates=candidates,
     )
 
 
@@ -152,7 +145,3 @@ def _score(
     logits, backprop = model.get_ref("logits")(docs, is_train)
     scale = model.ops.sigmoid if model.attrs["multi_label"] else model.ops.softmax
     return [scale(rows) if len(rows) else rows for rows in logits], backprop
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)

@@ -10,11 +10,11 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import ArgsKwargs, Floats2d, Ragged
 
-from spacy_torch.architectures.classifier import resize_output
 from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.arrays import to_arrays
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.features.suggestions import Suggestions
 from spacy_torch.nn.dropout import build_dropout
@@ -73,21 +73,14 @@ def build_span_classifier(
         upstream=upstream,
         runtime=runtime,
     )
-    get_shim(logits).name = name
-    return Model(
-        name,
+    return build_around(
+        logits,
         _score,
-        init=_init,
-        layers=[logits],
-        # Never set: Thinc would refuse to load weights with another number of labels.
-        dims={"nO": None},
-        refs={"logits": logits, "tok2vec": encoder.upstream},
-        attrs={
-            "multi_label": not exclusive_classes,
-            "logits_of": "span",
-            "has_proposer": proposer is not None,
-            "resize_output": resize_output,
-        },
+        name=name,
+        logits_of="span",
+        tok2vec=encoder.upstream,
+        multi_label=not exclusive_classes,
+        has_proposer=proposer is not None,
     )
 
 
@@ -187,7 +180,3 @@ def _score(
     if model.attrs["multi_label"]:
         return model.ops.sigmoid(logits), backprop
     return (model.ops.softmax(logits) if len(logits) else logits), backprop
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)

@@ -10,11 +10,11 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from spacy_torch.architectures.classifier import resize_output
 from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.architectures.tok2vec import collect_vectors
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
-from spacy_torch.bridge.model import get_shim, wrap_module
+from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.token_classifier import TokenClassifier
@@ -45,17 +45,7 @@ def build_token_classifier(
         upstream=encoder.upstream,
         runtime=runtime,
     )
-    get_shim(logits).name = name
-    return Model(
-        name,
-        _score,
-        init=_init,
-        layers=[logits],
-        # Never set: Thinc would refuse to load weights with another number of labels.
-        dims={"nO": None},
-        refs={"logits": logits, "tok2vec": encoder.upstream},
-        attrs={"logits_of": "token", "resize_output": resize_output},
-    )
+    return build_around(logits, _score, name=name, logits_of="token", tok2vec=encoder.upstream)
 
 
 def build_token_module(
@@ -93,7 +83,3 @@ def _score(
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], Any]]:
     logits, backprop = model.get_ref("logits")(docs, is_train)
     return [model.ops.softmax(rows) if len(rows) else rows for rows in logits], backprop
-
-
-def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    model.get_ref("logits").initialize(X, Y)
