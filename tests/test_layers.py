@@ -49,15 +49,20 @@ OURS = {
     "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
     "cli": {"cli", "accelerate", "comparison", "export", "training", "features", "bridge"},
 }
-# Of an extra: imported inside a function, so that everything else works without them.
-OPTIONAL = {"transformers", "tokenizers"}
+# Of an extra: imported inside functions of these files, so that everything else works without.
+OPTIONAL = {
+    "transformers": {"spacy_torch.architectures.pretrained"},
+    "tokenizers": {"spacy_torch.architectures.pretrained"},
+    # The others name its types only.
+    "PIL": {"spacy_torch.features.decoding", "spacy_torch.features.picture"},
+}
 OTHERS = {
     "nn": {"torch"},
     "bridge": {"torch", "thinc", "numpy", "safetensors"},
     "registry": {"spacy", "catalogue"},
     "package": set(),
-    "features": {"torch", "numpy", "spacy", "thinc"},
-    "architectures": {"torch", "numpy", "spacy", "thinc", *OPTIONAL},
+    "features": {"torch", "numpy", "spacy", "thinc", "PIL"},
+    "architectures": {"torch", "numpy", "spacy", "thinc", "transformers", "tokenizers"},
     "components": {"torch", "numpy", "spacy", "srsly", "thinc"},
     "training": {"torch", "numpy", "spacy", "thinc"},
     "annotation": {"spacy"},
@@ -216,7 +221,7 @@ def test_readme_and_runner_use_the_same_test_command():
     assert commands == ['python -m pip install -c constraints.txt -e ".[test]" && python -m pytest']
 
 
-def test_packages_of_an_extra_are_imported_by_one_file_inside_its_functions():
+def test_packages_of_an_extra_are_imported_only_inside_functions_of_their_files():
     where = {}
     for module in MODULES:
         path = ROOT.joinpath(*module.split("."))
@@ -226,7 +231,7 @@ def test_packages_of_an_extra_are_imported_by_one_file_inside_its_functions():
         for node in ast.walk(tree):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                for package in OPTIONAL & {name.split(".")[0] for name in names if name}:
+                for package in OPTIONAL.keys() & {n.split(".")[0] for n in names if n}:
                     assert id(node) not in at_once, f"{module} imports {package} at once"
                     where.setdefault(package, set()).add(module)
-    assert where == dict.fromkeys(OPTIONAL, {"spacy_torch.architectures.pretrained"})
+    assert where == OPTIONAL

@@ -1,0 +1,35 @@
+"""Images for tests, made where they are needed."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy
+from PIL import Image
+
+# The corners of an upright picture of 6 x 4 pixels: red, green, blue and white, a quarter each.
+CORNERS = numpy.zeros((4, 6, 3), dtype=numpy.uint8)
+CORNERS[:2, :3] = (255, 0, 0)
+CORNERS[:2, 3:] = (0, 255, 0)
+CORNERS[2:, :3] = (0, 0, 255)
+CORNERS[2:, 3:] = (255, 255, 255)
+
+
+def as_bytes(array: numpy.ndarray, format: str = "PNG", **options) -> bytes:
+    return save(Image.fromarray(array), format, **options)
+
+
+def save(image: Image.Image, format: str = "PNG", **options) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format=format, **options)
+    return buffer.getvalue()
+
+
+def write_image(path: Path, array: numpy.ndarray = CORNERS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(as_bytes(array))
+    return path
+
+
+def random_pixels(height: int, width: int, *, seed: int = 0) -> numpy.ndarray:
+    generator = numpy.random.default_rng(seed)
+    return generator.integers(0, 256, (height, width, 3), dtype=numpy.uint8)
