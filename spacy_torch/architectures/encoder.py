@@ -79,6 +79,9 @@ def check_encoder(encoder: object, *, name: str) -> None:
     elif encoder is None:
         what = "None"
         step = "end the function that builds it with `return Encoder(...)`"
+    elif type(encoder).__name__ == "ImageEncoder":  # which imports this module
+        what = "an ImageEncoder, which reads pixels"
+        step = "use one that reads tokens, such as spacy-torch.HashEmbedCNN.v1"
     raise TypeError(f"{name}: the encoder must be an Encoder, got {what}: {step}")
 
 
