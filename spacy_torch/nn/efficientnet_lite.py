@@ -108,7 +108,9 @@ class SamePaddedConv(nn.Conv2d):
     def __init__(
         self, n_inputs: int, n_outputs: int, kernel: int, *, stride: int = 1, groups: int = 1
     ) -> None:
-        super().__init__(n_inputs, n_outputs, kernel, stride=stride, groups=groups)
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            n_inputs, n_outputs, kernel, stride=stride, groups=groups
+        )
 
     @override
     def forward(self, input: Tensor) -> Tensor:
