@@ -202,6 +202,8 @@ def test_registered_name_leads_to_a_function(group, name, target):
         assert attribute == name.replace("torch_", "make_", 1)
     elif group == "spacy_cli":
         assert re.fullmatch(r"torch-[a-z-]+", name)
+    elif group == "spacy_languages":
+        assert (name, function.lang) == ("image", "image")
     else:
         assert re.fullmatch(r"spacy-torch\.\w+\.v\d+", name)
         assert attribute.startswith(("build_", "make_"))

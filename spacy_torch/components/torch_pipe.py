@@ -137,6 +137,18 @@ class TorchPipe(TrainablePipe):
         """Score documents without changing them: an array of shape (batch, label)."""
         return self.model.predict(list(docs))
 
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Yield the documents annotated, in order, without those that the error handler got."""
+        for docs in util.minibatch(stream, size=batch_size):
+            try:
+                self.set_annotations(docs, self.predict(docs))
+            except Exception:
+                # One bad document, such as a damaged picture, must not cost the others: alone,
+                # each goes its way, and the bad one to the error handler.
+                yield from (doc for doc in map(self, docs) if doc is not None)
+            else:
+                yield from docs
+
     def update(
         self,
         examples: Iterable[Example],

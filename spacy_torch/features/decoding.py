@@ -168,11 +168,25 @@ def _open(source: str | bytes, *, name: str, max_pixels: int) -> Any:
     return image
 
 
-def _orientation(image: Image) -> int:
+def _orientation(image: Any) -> int:
+    if image.format == "PNG" and not _may_have_exif(image):
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # broken EXIF data say nothing, and the pixels are still there
         return 1
+
+
+def _may_have_exif(image: Any) -> bool:
+    """Whether a PNG file may hold EXIF data; to look them up, Pillow would decode its pixels."""
+    file = getattr(image, "fp", None)
+    if file is None or file.closed:  # decoded already
+        return True
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    return b"eXIf" in content or b"Raw profile type" in content
 
 
 def _turn(size: tuple[int, int], orientation: int) -> tuple[int, int]:
