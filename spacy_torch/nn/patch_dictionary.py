@@ -21,6 +21,7 @@ WHITENING = 0.1
 ROUNDS = 10
 N_PICTURES = 1000
 N_PATCHES = 60_000
+PER_PICTURE = 500
 # Numbers of a layer of codes that is in memory at once: 64 MiB.
 CHUNK = 2**24
 
@@ -97,7 +98,8 @@ class PatchDictionary(nn.Module):
                 f"pictures of {tuple(pictures.shape[-2:])} pixels are smaller than a patch of "
                 f"{self.patch}: raise the encoder's size or lower its patch"
             )
-        patches = _cut_patches(pictures, self.patch, N_PATCHES, generator=generator)
+        n_patches = min(N_PATCHES, PER_PICTURE * len(pictures))
+        patches = _cut_patches(pictures, self.patch, n_patches, generator=generator)
         patches = patches - patches.mean(1, keepdim=True)
         patches /= (patches.square().mean(1, keepdim=True) + CONTRAST).sqrt()
         mean = patches.mean(0)
