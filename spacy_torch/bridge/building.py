@@ -45,6 +45,16 @@ def load_pretrained(module: nn.Module) -> None:
             load()
 
 
+def grown_sizes(module: nn.Module) -> dict[str, Any]:
+    """The sizes that a module has changed by itself since it was built.
+
+    A module that keeps what it has seen says by a method `grown_sizes` how large its
+    tensors are by now; they are stored with the weights and given to the builder.
+    """
+    grown = getattr(module, "grown_sizes", None)
+    return dict(cast("Mapping[str, Any]", grown())) if callable(grown) else {}
+
+
 def check_builder(build: object, *, name: str) -> None:
     """Raise a `TypeError` if something cannot build a module later, such as a module itself."""
     expected = f"{name}: expected a builder of the torch module, a class, function or partial"

@@ -25,6 +25,7 @@ from spacy_torch.bridge.building import (
     build_sized,
     copy_learned,
     copy_shared,
+    grown_sizes,
     load_pretrained,
     named_parameters,
     named_tensors,
@@ -94,7 +95,7 @@ class TorchShim(Shim):
         self.name = name
         self.owner: str | None = None  # the component, once one has claimed the module
         self.runtime = runtime or Runtime()
-        self.sizes: dict[str, Any] = {}
+        self._sizes: dict[str, Any] = {}
         self.info: dict[str, Any] = {}
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
         self._digest: str | None = None  # of the weights in that file, or written to one last
@@ -116,6 +117,11 @@ class TorchShim(Shim):
     def is_built(self) -> bool:
         """Whether the module exists yet."""
         return self._model is not None
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What builds a module with the tensors of this one."""
+        return {**self._sizes, **(grown_sizes(self._model) if self._model is not None else {})}
 
     @property
     def module(self) -> nn.Module:
@@ -167,7 +173,7 @@ class TorchShim(Shim):
             copy_learned(learned, self.module)
 
     def _take_module(self, module: nn.Module, sizes: Mapping[str, Any]) -> None:
-        self._model, self.sizes = module.to(self.device), dict(sizes)
+        self._model, self._sizes = module.to(self.device), dict(sizes)
         self._process = os.getpid()
 
     def set_dropout(self, rate: float) -> None:
@@ -359,7 +365,7 @@ class TorchShim(Shim):
         self._finish_postponed()
         copied = type(self)(self.build, name=self.name, runtime=self.runtime)
         memo[id(self)] = copied
-        copied.sizes = dict(self.sizes)
+        copied._sizes = dict(self.sizes)
         copied.info = copy.deepcopy(self.info, memo)
         copied.cfg = copy.deepcopy(self.cfg, memo)
         copied._device = self._device
@@ -488,7 +494,7 @@ class TorchShim(Shim):
             return named_tensors(module)
 
         header = load_built(source, find_tensors, name=self.name, digest=digest)
-        self._model, self.sizes, self.info = module, dict(header.sizes), dict(header.info)
+        self._model, self._sizes, self.info = module, dict(header.sizes), dict(header.info)
         self._process = os.getpid()
 
     def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:

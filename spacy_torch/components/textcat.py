@@ -17,6 +17,7 @@ from thinc.api import Config, Model
 from torch import Tensor
 from typing_extensions import override
 
+from spacy_torch.components.answers import answer, forget, learn_pool
 from spacy_torch.components.category_targets import CategoryTargets, Targets
 from spacy_torch.components.class_weights import (
     ClassWeights,
@@ -24,6 +25,7 @@ from spacy_torch.components.class_weights import (
     check_class_weights,
 )
 from spacy_torch.components.losses import Loss
+from spacy_torch.components.pool import Pool, read_pool
 from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
@@ -204,6 +206,19 @@ class TextCategorizer(TorchPipe):
         ]
 
     @override
+    def learn_at_once(self, examples: Sequence[Example]) -> None:
+        docs = [eg.predicted for eg in examples]
+        answer(self.logits_model, docs, self.read_targets(examples))
+
+    def forget(self, docs: Iterable[Doc]) -> None:
+        """Take back what was answered about documents, as if it had never been given.
+
+        Raises:
+            TypeError: the model learns by gradient only; see `spacy-torch.FastTextCat.v1`.
+        """
+        forget(self.logits_model, list(docs), name=self.name)
+
+    @override
     def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
         targets = torch.from_numpy(self.read_targets(examples)).to(logits.device)
         weights = self.cfg["class_weights"]
@@ -235,8 +250,16 @@ class TextCategorizer(TorchPipe):
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         positive_label: str | None = None,
+        pool: Pool | None = None,
     ) -> None:
         """Take the labels from the examples, or as given, and build the module.
+
+        Args:
+            positive_label: of two exclusive labels, the one that scores are about.
+            pool: texts without labels, for a model that learns from them
+                (`spacy-torch.FastTextCat.v1`): a reader, as in [corpora], or an iterable of
+                documents; by default the texts of the examples. Texts beyond the first
+                20,000 are left out.
 
         Raises:
             ValueError: there are too few labels, `positive_label` is not one of two, or
@@ -254,6 +277,7 @@ class TextCategorizer(TorchPipe):
         sample = list(islice(get_examples(), 10))
         truth = numpy.nan_to_num(self.read_targets(sample))
         self.model.initialize(X=[eg.reference for eg in sample], Y=truth)
+        learn_pool(self.logits_model, read_pool(pool, get_examples, nlp=nlp, name=self.name))
         self.note_labels()
 
     def _check_known(self, setting: str, by_label: dict[str, float]) -> None:

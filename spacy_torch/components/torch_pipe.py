@@ -89,6 +89,9 @@ class TorchPipe(TrainablePipe):
         """What the model is called with: the documents, unless a subclass adds something."""
         return docs
 
+    def learn_at_once(self, examples: Sequence[Example]) -> None:
+        """Learn what needs no gradient, before the step; nothing, unless a subclass does."""
+
     @property
     def loss_name(self) -> str:
         """What an error calls the loss."""
@@ -160,6 +163,7 @@ class TorchPipe(TrainablePipe):
         """Learn from a batch; the loss added to `losses` is the sum over its examples."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
+        self.learn_at_once(examples)
         return self._learn(
             [eg.predicted for eg in examples],
             partial(self.compute_loss, examples),

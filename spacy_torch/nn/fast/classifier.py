@@ -1,0 +1,194 @@
+"""A classifier that learns each answer at once, exactly, on features that stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from spacy_torch.nn.fast.answers import Answers
+from spacy_torch.nn.fast.ridge import (
+    USUAL_PENALTY,
+    USUAL_SCALE,
+    balance_rows,
+    centre,
+    factorize,
+    fit_ridge,
+    group_labels,
+    leave_one_out,
+)
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class FastBatch(NamedTuple):
+    """What a fast learner reads.
+
+    Attributes:
+        keys: what each item is known by. Two items with the same key are the same.
+        inputs: what the features are made from.
+    """
+
+    keys: Int[Tensor, " batch"]
+    inputs: Any
+
+
+class FastClassifier(nn.Module):
+    """Frozen features and a ridge regression over everything answered so far.
+
+    The weights are a function of the set of answers alone: the order of the answers does
+    not matter, giving one again changes nothing, and one can be taken back. There is
+    nothing for an optimizer to do.
+
+    Args:
+        features: maps the inputs of a batch to rows of shape (batch, width), of length 1
+            at most. May have `learn_pool` (see there).
+        width: the size of a row.
+        exclusive: at most one label is true.
+        n_answers: of the set, stored with the weights.
+    """
+
+    def __init__(
+        self,
+        features: nn.Module,
+        *,
+        width: int,
+        n_labels: int,
+        exclusive: bool,
+        n_answers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.exclusive = exclusive
+        self.answers = Answers(width=width, n_labels=n_labels, n_answers=n_answers)
+        # Not buffers, which a refused step puts back: an answer is no part of a step.
+        self.weight = nn.Parameter(torch.zeros(width + 1, n_labels), requires_grad=False)
+        # The penalty and the scale of the fit.
+        usual = torch.tensor([USUAL_PENALTY, USUAL_SCALE])
+        self.fit = nn.Parameter(usual, requires_grad=False)
+        self._factors: list[tuple[Tensor, Tensor, Tensor]] | None = None
+
+    def grown_sizes(self) -> dict[str, int]:
+        """The sizes that answers have changed since the module was built."""
+        return {"n_answers": len(self.answers)}
+
+    def forward(self, batch: FastBatch) -> Float[Tensor, "batch label"]:
+        """Score a batch; returns logits. In training, as if it had not been answered."""
+        rows = self.read_rows(batch.inputs)
+        if self.training:
+            return self._score_left_out(batch.keys, rows)
+        return self._score(rows)
+
+    def score_left_out(self, batch: FastBatch) -> Float[Tensor, "batch label"]:
+        """Score a batch as if none of its items had been answered, each on its own."""
+        return self._score_left_out(batch.keys, self.read_rows(batch.inputs))
+
+    @torch.no_grad()
+    def answer(self, batch: FastBatch, targets: Float[Tensor, "batch label"]) -> bool:
+        """Learn what is known of a batch: 1 true, 0 false, NaN not known.
+
+        Of exclusive labels a true one settles the others. Another answer about the same
+        item replaces the one before, label by label.
+
+        Returns:
+            Whether that was anything new.
+        """
+        is_new = self.answers.add(batch.keys, self.read_rows(batch.inputs), self._settle(targets))
+        if is_new:
+            self._fit()
+        return is_new
+
+    @torch.no_grad()
+    def forget(self, keys: Int[Tensor, " batch"]) -> bool:
+        """Take answers back, as if they had never been given; returns whether there were any."""
+        was_there = self.answers.remove(keys)
+        if was_there:
+            self._fit()
+        return was_there
+
+    @torch.no_grad()
+    def learn_pool(self, batches: Iterable[FastBatch]) -> None:
+        """Let the features learn from items without answers.
+
+        Raises:
+            RuntimeError: there are answers, whose rows other features would not fit.
+        """
+        learn = getattr(self.features, "learn_pool", None)
+        if learn is None:
+            return
+        if len(self.answers):
+            raise RuntimeError(
+                f"The features learn from a pool before the first answer, but {len(self.answers)} "
+                "answers were learned already: initialize the component again"
+            )
+        learn(batch.inputs for batch in batches)
+
+    @torch.no_grad()
+    def read_rows(self, inputs: Any) -> Float[Tensor, "batch width"]:
+        """The features of a batch, which never change."""
+        rows: Tensor = self.features(inputs)
+        return rows.float()
+
+    def _settle(self, targets: Tensor) -> Tensor:
+        """Of exclusive labels a true one settles the others, those added later among them."""
+        if not self.exclusive:
+            return targets
+        settled = (targets == 1).any(dim=1, keepdim=True)
+        return torch.where(settled & targets.isnan(), 0.0, targets)
+
+    def _score(self, rows: Tensor) -> Tensor:
+        return torch.addmm(self.weight[-1], rows, self.weight[:-1])
+
+    @torch.no_grad()
+    def _score_left_out(self, keys: Tensor, rows: Tensor) -> Tensor:
+        logits = self._score(rows)
+        place, found = self.answers.find(keys)
+        if not found.any():
+            return logits
+        place = place[found]
+        columns = _with_ones(self.answers.read_rows()[place])
+        targets = self._settle(self.answers.read_targets())[place]
+        truth = targets - centre(targets.shape[1], exclusive=self.exclusive)
+        values = columns @ self.weight.double() / self.fit[1].double()
+        for labels, factor, importance in self._read_factors():
+            known = ~targets[:, labels[0]].isnan()
+            values[known.nonzero(), labels] = leave_one_out(
+                columns[known],
+                truth[known][:, labels],
+                importance[place][known],
+                values[known][:, labels],
+                factor=factor,
+            )
+        logits[found] = (values * self.fit[1].double()).to(logits.dtype)
+        return logits
+
+    def _fit(self) -> None:
+        self._factors = None
+        rows, targets = self.answers.read_rows(), self._settle(self.answers.read_targets())
+        ridge = fit_ridge(rows, targets, exclusive=self.exclusive)
+        self.weight.copy_(ridge.weight)
+        self.fit.copy_(self.fit.new_tensor([ridge.penalty, ridge.scale]))
+
+    def _read_factors(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each group of labels: which they are, the fit's factor, the rows' importance."""
+        if self._factors is None:
+            columns = _with_ones(self.answers.read_rows())
+            targets = self._settle(self.answers.read_targets())
+            importance = balance_rows(targets) if self.exclusive else targets.new_ones(len(targets))
+            part = columns * importance.sqrt().unsqueeze(1)
+            penalty = float(self.fit[0])
+            self._factors = [
+                (labels, factorize(part[known], penalty), importance)
+                for labels, known in group_labels(~targets.isnan())
+            ]
+        return self._factors
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_factors": None}
+
+
+def _with_ones(rows: Tensor) -> Tensor:
+    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
