@@ -25,7 +25,7 @@ from spacy_torch.components.class_weights import (
     check_class_weights,
 )
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.pool import Pool, read_pool
+from spacy_torch.components.pool import read_pool
 from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
@@ -250,7 +250,7 @@ class TextCategorizer(TorchPipe):
         nlp: Language | None = None,
         labels: Iterable[str] | None = None,
         positive_label: str | None = None,
-        pool: Pool | None = None,
+        pool: Any = None,  # a Pool; spaCy resolves annotations among its own names
     ) -> None:
         """Take the labels from the examples, or as given, and build the module.
 

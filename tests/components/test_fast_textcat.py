@@ -201,3 +201,17 @@ def test_the_stock_component_takes_the_model_and_trains_its_slow_part():
     shim = nlp.get_pipe("textcat").model.get_ref("logits").shims[0]
     assert shim.sizes["n_answers"] == 0
     assert shim.module.slow.output.weight.abs().sum() > 0
+
+
+def test_a_config_names_the_pool_and_spacy_initializes_with_it(tmp_path):
+    nlp, _, examples = make_pipeline(FAST)
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "train.spacy")
+    (tmp_path / "pool.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in POOL))
+    nlp.config["initialize"]["components"]["torch_textcat"] = {
+        "pool": {"@readers": "spacy.JsonlCorpus.v1", "path": str(tmp_path / "pool.jsonl")}
+    }
+    nlp.initialize(lambda: examples)
+    nlp.update(examples)
+    expected, _, _ = make_pipeline(FAST)
+    expected.update(examples)
+    assert read(nlp) == read(expected)
