@@ -283,6 +283,22 @@ def split_otherwise(doc: Doc) -> Doc:
     return Doc(doc.vocab, words, spaces)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda doc: ["a text"], "takes Docs, but number 0 is 'a text': pass a list of Docs"),
+        (lambda doc: [doc, None], "takes Docs, but number 1 is None: pass a list of Docs"),
+        (lambda doc: "a text", "takes several documents, got 'a text': pass a list of Docs"),
+        (lambda doc: doc, "takes several documents, got a single Doc: pass a list of Docs"),
+        (lambda doc: None, "takes several documents, got None: pass a list of Docs"),
+    ],
+)
+def test_probabilities_are_asked_for_several_docs(nlp, make, message):
+    name = nlp.pipe_names[-1]
+    with pytest.raises(TypeError, match=f"'{name}': probabilities\\(\\) {message}"):
+        nlp.get_pipe(name).probabilities(make(nlp.make_doc("a text")))
+
+
 def test_four_threads_annotate_like_one(nlp):
     expected = predict(nlp)
     with ThreadPoolExecutor(4) as pool:

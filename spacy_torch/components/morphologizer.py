@@ -146,7 +146,7 @@ class Morphologizer(TorchPipe):
 
     @override
     def predict(self, docs: Iterable[Doc]) -> Any:
-        return best_columns(self.logits_model, list(docs))
+        return best_columns(self, docs)
 
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
@@ -165,7 +165,7 @@ class Morphologizer(TorchPipe):
 
     def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
         """The probability of each label; the candidates are the tokens."""
-        return token_probabilities(self.logits_model, list(docs), self.labels)
+        return token_probabilities(self, docs)
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:

@@ -23,7 +23,7 @@ from spacy_torch.components.entity_spans import Entity, split_rows, store_scores
 from spacy_torch.components.entity_tags import find_allowed
 from spacy_torch.components.gold_entities import EntityReader
 from spacy_torch.components.parts import check_model
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.token_scores import initialize_token_model
 from spacy_torch.components.torch_pipe import TorchPipe
 from spacy_torch.nn.structured.biluo import Spans, find_spans, keep_legal
@@ -161,7 +161,7 @@ class EntityRecognizer(TorchPipe):
         Raises:
             ValueError: the floor is not above 0.
         """
-        docs = list(docs)
+        docs = list_docs(docs, name=self.name)
         chain = self._score(docs)
         marginals = SpanMarginals(build_lattice(*chain))
         best, likely = find_spans(best_paths(*chain)), marginals.likely(floor)

@@ -22,7 +22,7 @@ from typing_extensions import override
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_parse import read_parses
 from spacy_torch.components.parts import check_model
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.sentences import Rows, Sentences, split_sentences
 from spacy_torch.components.torch_pipe import TorchPipe
 from spacy_torch.nn.structured.arcs import SentenceBatch, batch_sentences
@@ -153,7 +153,7 @@ class Parser(TorchPipe):
         out; a root's head is the token itself. The values of a row add up to the probability
         of this head among the tokens of the sentence.
         """
-        docs = list(docs)
+        docs = list_docs(docs, name=self.name)
         logits, sentences, batches = self._read(docs)
         arcs = find_arcs(logits, batches)
         scores = self._label_scores(logits, arcs.dependents, arcs.heads)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,27 @@ class Probabilities:
         """Each candidate with the probability of each label."""
         for candidate, row in zip(self.candidates, self.values.tolist(), strict=True):
             yield candidate, dict(zip(self.labels, row, strict=True))
+
+
+def list_docs(docs: Iterable[Doc], *, name: str) -> list[Doc]:
+    """The documents to be asked about, as a list.
+
+    Args:
+        name: the component's.
+
+    Raises:
+        TypeError: it is a single document or a text, or one of them is no `Doc`.
+    """
+    step = 'pass a list of Docs, such as [nlp.make_doc("...")], or of what nlp("...") gives'
+    if isinstance(docs, (Doc, str)) or not isinstance(docs, Iterable):
+        what = "a single Doc" if isinstance(docs, Doc) else repr(docs)
+        raise TypeError(
+            f"{name!r}: probabilities() takes several documents, got {what:.100}: {step}"
+        )
+    found = list(docs)
+    for number, doc in enumerate(found):
+        if not isinstance(doc, Doc):
+            raise TypeError(
+                f"{name!r}: probabilities() takes Docs, but number {number} is {doc!r:.100}: {step}"
+            )
+    return found

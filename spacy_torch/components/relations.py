@@ -21,7 +21,7 @@ from typing_extensions import override
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.parts import check_loss, check_model, check_serves
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.relation_targets import RelationTargets
 from spacy_torch.components.relations_scorer import score_relations
 from spacy_torch.components.torch_pipe import TorchPipe
@@ -205,7 +205,8 @@ class Relations(TorchPipe):
         """
         first = int(self.exclusive)
         return [
-            Probabilities(pairs, self.labels, rows[:, first:]) for pairs, rows in self.predict(docs)
+            Probabilities(pairs, self.labels, rows[:, first:])
+            for pairs, rows in self.predict(list_docs(docs, name=self.name))
         ]
 
     @override

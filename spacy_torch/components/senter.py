@@ -118,7 +118,7 @@ class SentenceRecognizer(TorchPipe):
 
     @override
     def predict(self, docs: Iterable[Doc]) -> Any:
-        return best_columns(self.logits_model, list(docs))
+        return best_columns(self, docs)
 
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
@@ -130,7 +130,7 @@ class SentenceRecognizer(TorchPipe):
 
     def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
         """The probability of a start, "S", and of none, "I"; the candidates are the tokens."""
-        found = token_probabilities(self.logits_model, list(docs), self.labels)
+        found = token_probabilities(self, docs)
         for each in found:
             each.values[:1] = [0.0, 1.0]
         return found

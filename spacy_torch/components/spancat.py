@@ -19,7 +19,7 @@ from typing_extensions import override
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_spans import GoldSpans, SkippedSpans
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.span_groups import Overlap, choose_labels, write_groups
 from spacy_torch.components.span_scores import SpanScores, span_loss
 from spacy_torch.components.spancat_parts import (
@@ -224,7 +224,7 @@ class SpanCategorizer(TorchPipe):
 
         Those are the suggested ones or, with a proposer, its choice.
         """
-        docs = list(docs)
+        docs = list_docs(docs, name=self.name)
         found = self.predict(docs)
         return [
             Probabilities(list(group), self.labels, values)

@@ -90,7 +90,7 @@ class Tagger(TorchPipe):
 
     @override
     def predict(self, docs: Iterable[Doc]) -> Any:
-        return best_columns(self.logits_model, list(docs))
+        return best_columns(self, docs)
 
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
@@ -100,7 +100,7 @@ class Tagger(TorchPipe):
 
     def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
         """The probability of each tag; the candidates are the tokens."""
-        return token_probabilities(self.logits_model, list(docs), self.labels)
+        return token_probabilities(self, docs)
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:

@@ -26,7 +26,7 @@ from spacy_torch.components.class_weights import (
 )
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.pool import read_pool
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
 
@@ -198,7 +198,7 @@ class TextCategorizer(TorchPipe):
 
     def probabilities(self, docs: Iterable[Doc]) -> list[Probabilities]:
         """The probability of each label; the one candidate is the document itself."""
-        docs = list(docs)
+        docs = list_docs(docs, name=self.name)
         scores = self.model.ops.to_numpy(self.predict(docs))
         return [
             Probabilities([doc], self.labels, row[None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import numpy
@@ -16,7 +16,7 @@ from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_tokens import Columns
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.parts import check_loss, check_model, check_serves
-from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.torch_pipe import TorchPipe
 
 DEFAULT_TOKEN_MODEL = Config().from_str("""
@@ -72,21 +72,21 @@ def token_loss(loss: Loss, logits: Any, columns: Columns) -> Tensor:
     return loss(values, targets, None, exclusive=True)
 
 
-def best_columns(model: Model[Any, Any], docs: Sequence[Doc]) -> list[NDArray[numpy.int64]]:
+def best_columns(pipe: TorchPipe, docs: Iterable[Doc]) -> list[NDArray[numpy.int64]]:
     """The column of the best label of each token, one array per document."""
-    logits, _ = run_tensors(model, docs, is_train=False)
+    docs = list(docs)
+    logits, _ = run_tensors(pipe.logits_model, docs, is_train=False)
     best = logits.values.argmax(1) if len(logits.values) else logits.lengths.new_zeros(0)
     return _split(best.cpu().numpy(), docs)
 
 
-def token_probabilities(
-    model: Model[Any, Any], docs: Sequence[Doc], labels: tuple[str, ...]
-) -> list[Probabilities]:
+def token_probabilities(pipe: TorchPipe, docs: Iterable[Doc]) -> list[Probabilities]:
     """The probability of each label for each token of each document."""
-    logits, _ = run_tensors(model, docs, is_train=False)
-    values = logits.values.float().softmax(1).cpu().numpy().reshape(-1, len(labels))
+    docs = list_docs(docs, name=pipe.name)
+    logits, _ = run_tensors(pipe.logits_model, docs, is_train=False)
+    values = logits.values.float().softmax(1).cpu().numpy().reshape(-1, len(pipe.labels))
     return [
-        Probabilities(list(doc), labels, rows)
+        Probabilities(list(doc), pipe.labels, rows)
         for doc, rows in zip(docs, _split(values, docs), strict=True)
     ]
 
