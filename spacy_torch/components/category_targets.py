@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
@@ -11,79 +10,68 @@ import numpy
 from numpy.typing import NDArray
 from spacy.training import Example
 
-logger = logging.getLogger(__name__)
+from spacy_torch.components.skipped import ADD_LABEL, Skip, ignore
 
 Targets = NDArray[numpy.float32]
 NUMBERS = (int, float, numpy.number, numpy.bool_)
+STRANGE = "categories with other labels"
 
 
-class CategoryTargets:
-    """Reads which labels are true, which are false and which are unknown.
+def read_categories(
+    examples: Sequence[Example],
+    labels: tuple[str, ...],
+    *,
+    exclusive: bool,
+    name: str,
+    skip: Skip = ignore,
+) -> Targets:
+    """The truth as an array of shape (batch, label): 1, 0, and NaN where unknown.
 
     Args:
         exclusive: at most one label of an example is true.
+        name: the component's, for errors.
+        skip: is told of true labels that are not the component's.
+
+    Raises:
+        ValueError: a value is not 0 or 1, or exclusive labels have two true ones.
     """
+    targets = _read_complete(examples, labels)
+    if targets is None:
+        targets = _read_partial(examples, labels, name=name, skip=skip)
+    valid = numpy.isnan(targets) | (targets == 0) | (targets == 1)
+    wrong = ~valid.all(axis=1)
+    too_many = (targets == 1).sum(axis=1) > 1 if exclusive else numpy.zeros_like(wrong)
+    for row in numpy.flatnonzero(wrong | too_many)[:1]:
+        raise _error(
+            examples[row],
+            name,
+            "each value must be 1.0 (true) or 0.0 (false)"
+            if wrong[row]
+            else "exactly one label may be 1.0; use torch_textcat_multilabel for several",
+        )
+    return targets
 
-    def __init__(self, *, exclusive: bool) -> None:
-        self.exclusive = exclusive
-        self._unknown_labels: set[str] = set()
 
-    def read(self, examples: Sequence[Example], labels: tuple[str, ...], *, name: str) -> Targets:
-        """The truth as an array of shape (batch, label): 1, 0, and NaN where unknown.
-
-        Errors call the component by its `name`.
-
-        Raises:
-            ValueError: a value is not 0 or 1, or exclusive labels have two true ones.
-        """
-        targets = _read_complete(examples, labels)
-        if targets is None:
-            targets = self._read_partial(examples, labels, name)
-        valid = numpy.isnan(targets) | (targets == 0) | (targets == 1)
-        wrong = ~valid.all(axis=1)
-        too_many = (targets == 1).sum(axis=1) > 1 if self.exclusive else numpy.zeros_like(wrong)
-        for row in numpy.flatnonzero(wrong | too_many)[:1]:
-            raise _error(
-                examples[row],
-                name,
-                "each value must be 1.0 (true) or 0.0 (false)"
-                if wrong[row]
-                else "exactly one label may be 1.0; use torch_textcat_multilabel for several",
-            )
-        return targets
-
-    def _read_partial(
-        self, examples: Sequence[Example], labels: tuple[str, ...], name: str
-    ) -> Targets:
-        columns = {label: column for column, label in enumerate(labels)}
-        targets = numpy.full((len(examples), len(labels)), numpy.nan, dtype="float32")
-        for row, example in zip(targets, examples, strict=True):
-            for label, value in example.reference.cats.items():
-                if label not in columns:
-                    if value:
-                        self._warn_unknown(label, labels, name)
-                elif isinstance(value, NUMBERS):
-                    row[columns[label]] = value
-                else:
-                    raise _error(
-                        example,
-                        name,
-                        f"{label!r} is a {type(value).__name__}: each value must be the number "
-                        "1.0 (true) or 0.0 (false), and what is not known must be left out",
-                    )
-        return targets
-
-    def _warn_unknown(self, label: str, labels: tuple[str, ...], name: str) -> None:
-        if label not in self._unknown_labels:
-            self._unknown_labels.add(label)
-            logger.warning(
-                "%r does not know the label %r of a training example and learns nothing from "
-                "it: call add_label(%r) first. The labels are %s.",
-                name,
-                label,
-                label,
-                list(labels),
-            )
+def _read_partial(
+    examples: Sequence[Example], labels: tuple[str, ...], *, name: str, skip: Skip
+) -> Targets:
+    columns = {label: column for column, label in enumerate(labels)}
+    targets = numpy.full((len(examples), len(labels)), numpy.nan, dtype="float32")
+    for row, example in zip(targets, examples, strict=True):
+        for label, value in example.reference.cats.items():
+            if label not in columns:
+                if value:
+                    skip(STRANGE, 1, value=label, step=ADD_LABEL)
+            elif isinstance(value, NUMBERS):
+                row[columns[label]] = value
+            else:
+                raise _error(
+                    example,
+                    name,
+                    f"{label!r} is a {type(value).__name__}: each value must be the number "
+                    "1.0 (true) or 0.0 (false), and what is not known must be left out",
+                )
+    return targets
 
 
 def _read_complete(examples: Sequence[Example], labels: tuple[str, ...]) -> Targets | None:

@@ -20,7 +20,7 @@ from spacy_torch.components.entity_tags import (
     encode_entities,
 )
 from spacy_torch.components.gold_tokens import Columns, Ids, are_tokenized_alike, read_aligned
-from spacy_torch.components.skipped import Skip
+from spacy_torch.components.skipped import ADD_LABEL, Skip
 from spacy_torch.features.token_ids import first_rows, token_ids
 
 MISALIGNED = "misaligned entities"
@@ -31,7 +31,7 @@ CONTRADICTED = "rejected spans that are entities"
 STEPS = {
     MISALIGNED: "an entity of the reference does not fit the tokens of the pipeline, and what its "
     "tokens are stays open; look at the tokenizer",
-    STRANGE: "the component was not initialized with the label; use add_label() to have it learned",
+    STRANGE: ADD_LABEL,
     MISALIGNED_REJECTED: "the span does not fit the tokens of the pipeline, or has none; look at "
     "the tokenizer",
     STRANGE_REJECTED: "the component was not initialized with the label, and never finds it; look "

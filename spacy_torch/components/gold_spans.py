@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,46 +11,19 @@ from spacy.tokens import Span
 from spacy.training import Example
 
 from spacy_torch.components.gold_tokens import are_tokenized_alike
+from spacy_torch.components.skipped import ADD_LABEL, Skip, ignore
 from spacy_torch.features.suggestions import Places, Suggestions
-
-logger = logging.getLogger(__name__)
 
 Targets = NDArray[numpy.float32]
 
-MISALIGNED, NOT_SUGGESTED, NO_LABEL = "misaligned", "not suggested", "unknown label"
-_EXPLANATIONS = {
-    MISALIGNED: "does not begin and end where tokens of the prediction do: look at the tokenizer",
-    NOT_SUGGESTED: "is not among the suggested spans and cannot be found: let the suggester give "
-    "longer spans, or more of them",
-    NO_LABEL: "has a label that the component does not know: call add_label()",
+MISALIGNED = "misaligned spans"
+NOT_SUGGESTED = "spans that are not suggested"
+STRANGE = "spans with other labels"
+STEPS = {
+    MISALIGNED: "they do not begin and end with tokens of the prediction; look at the tokenizer",
+    NOT_SUGGESTED: "they cannot be found either; let the suggester give longer spans, or more",
+    STRANGE: ADD_LABEL,
 }
-
-
-class SkippedSpans:
-    """Counts the gold spans that could not be learned from, and logs the first of each kind.
-
-    Args:
-        quiet: log nothing, where the same spans have been counted before.
-
-    Attributes:
-        counts: how often each kind was met, counted anew in every update.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self.counts: Counter[str] = Counter()
-
-    def add(self, kind: str, text: str, *, name: str, count: int = 1) -> None:
-        """Count some; `text` is the first of them, `name` the component's."""
-        if not self.counts[kind] and not self.quiet:
-            logger.warning(
-                "%r skips the gold span %r in training: it %s. Others like it are only counted, "
-                "in skipped_spans.",
-                name,
-                text,
-                _EXPLANATIONS[kind],
-            )
-        self.counts[kind] += count
 
 
 @dataclass(frozen=True)
@@ -79,13 +50,12 @@ class GoldSpans:
         key: str,
         columns: Mapping[str, int],
         *,
-        skipped: SkippedSpans,
-        name: str,
+        skip: Skip = ignore,
     ) -> GoldSpans:
         """Read `reference.spans[key]`.
 
         A reference without the key is unknown. One that has it is complete: what is not in
-        it is no span. Misaligned spans are left out and counted in `skipped`.
+        it is no span. Misaligned spans are left out, and `skip` is told of them.
         """
         rows: list[tuple[int, int, int, int]] = []
         texts: list[str] = []
@@ -96,23 +66,22 @@ class GoldSpans:
             known[number] = True
             for gold, start, end in _align(example, example.reference.spans[key]):
                 if end <= start:
-                    skipped.add(MISALIGNED, gold.text, name=name)
+                    _tell(skip, MISALIGNED, 1, gold.text)
                     continue
                 column = columns.get(gold.label_, -1)
                 if column < 0:
-                    skipped.add(NO_LABEL, f"{gold.text} ({gold.label_})", name=name)
+                    _tell(skip, STRANGE, 1, f"{gold.text} ({gold.label_})")
                 rows.append((number, start, end, column))
                 texts.append(gold.text)
         table = numpy.array(rows, dtype=numpy.int64).reshape(-1, 4)
         return GoldSpans(*table.T, known=known, texts=texts)
 
-    def find(self, spans: Suggestions, *, skipped: SkippedSpans, name: str) -> Places:
-        """The row of each gold span among these; those that have none are counted."""
+    def find(self, spans: Suggestions, *, skip: Skip) -> Places:
+        """The row of each gold span among these; `skip` is told of those that have none."""
         rows = spans.find(self.doc_ids, self.starts, self.ends)
         missing = numpy.flatnonzero(rows < 0)
         if len(missing):
-            text = self.texts[missing[0]]
-            skipped.add(NOT_SUGGESTED, text, name=name, count=len(missing))
+            _tell(skip, NOT_SUGGESTED, len(missing), self.texts[missing[0]])
         return rows
 
     def targets(self, spans: Suggestions, rows: Places, *, n_labels: int) -> Targets:
@@ -146,6 +115,10 @@ class GoldSpans:
         foreign = foreign[targets[foreign, 0] == 1.0]
         targets[foreign] = numpy.nan
         return targets
+
+
+def _tell(skip: Skip, reason: str, count: int, value: str) -> None:
+    skip(reason, count, value=value, step=STEPS[reason])
 
 
 def _align(example: Example, spans: Iterable[Span]) -> Iterator[tuple[Span, int, int]]:

@@ -10,7 +10,7 @@ from spacy.attrs import IS_SPACE, ORTH, SENT_START
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_torch.components.skipped import Skip, ignore
+from spacy_torch.components.skipped import ADD_LABEL, Skip, ignore
 from spacy_torch.features.token_ids import token_ids
 from spacy_torch.nn.structured.partial import UNKNOWN as UNKNOWN  # of tags, and of all labels
 
@@ -18,9 +18,6 @@ Ids = NDArray[numpy.uint64]
 Columns = NDArray[numpy.int64]
 
 STRANGE = "tokens with other labels"
-STRANGE_STEP = (
-    "the component was not initialized with the label; use add_label() to have it learned"
-)
 SPLIT = "misaligned tokens"
 SPLIT_STEP = (
     "the reference splits the word into parts that do not agree, or does not have it; look at the "
@@ -87,7 +84,7 @@ def find_columns(
     if strange.any():
         strings = examples[0].reference.vocab.strings
         label = [strings[value] for value in distinct[strange.argmax()].tolist() if value]
-        skip(STRANGE, int(strange[inverse].sum()), value=" ".join(label), step=STRANGE_STEP)
+        skip(STRANGE, int(strange[inverse].sum()), value=" ".join(label), step=ADD_LABEL)
     if not known.all():
         docs = [example.predicted for example in examples]
         lost = ~known & (token_ids(docs, [IS_SPACE])[:, 0] == 0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy
 from numpy.typing import NDArray
-from spacy.tokens import Span
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from spacy_torch.components.skipped import ADD_LABEL, Skip, ignore
 from spacy_torch.features.gold_spans import align_span
 from spacy_torch.features.relations import Relation, get_relations, has_all_relations
 from spacy_torch.features.span_pairs import Pair
@@ -19,26 +19,27 @@ Targets = NDArray[numpy.float32]
 
 Place = tuple[int, int, int, int]
 
-logger = logging.getLogger(__name__)
+MISALIGNED = "misaligned relations"
+UNREACHABLE = "relations between spans that are no candidates"
+STRANGE = "relations with other labels"
+STEPS = {
+    MISALIGNED: "their spans do not begin and end with tokens of the prediction; look at the "
+    "tokenizer",
+    UNREACHABLE: "see what [model.candidates] leaves out, and whether the spans are those that it "
+    "reads",
+    STRANGE: ADD_LABEL,
+}
 
 
 class RelationTargets:
-    """Reads the truth of candidate pairs; says once what it cannot use, and counts it.
+    """Reads the truth of candidate pairs.
 
     Args:
         seed: of the draws among unrelated pairs.
-
-    Attributes:
-        unreachable: how many gold relations connected spans that were no candidates.
-        misaligned: how many had a span that does not begin and end with a token.
-        unknown_labels: the labels of gold relations that are not the component's.
     """
 
     def __init__(self, seed: int) -> None:
         self._generator = numpy.random.default_rng(seed)
-        self.unreachable = 0
-        self.misaligned = 0
-        self.unknown_labels: set[str] = set()
 
     def read(
         self,
@@ -48,7 +49,7 @@ class RelationTargets:
         labels: tuple[str, ...],
         exclusive: bool,
         negative_rate: float,
-        name: str,
+        skip: Skip = ignore,
     ) -> Targets:
         """The truth as 1, 0 and NaN where it is not known, shape (pair, column).
 
@@ -63,13 +64,13 @@ class RelationTargets:
             examples: a batch.
             pairs: the candidates of each of its predicted Docs.
             negative_rate: the share of unrelated pairs to keep; the others become unknown.
-            name: the component's, for the log.
+            skip: is told of the gold relations that cannot be learned.
         """
         first = int(exclusive)
         n_columns = len(labels) + first
         columns = {label: index + first for index, label in enumerate(labels)}
         parts = [
-            self._read_one(example, found, columns, n_columns, exclusive, name)
+            self._read_one(example, found, columns, n_columns, exclusive, skip)
             for example, found in zip(examples, pairs, strict=True)
         ]
         targets = numpy.concatenate(parts) if parts else numpy.zeros((0, n_columns), "float32")
@@ -86,7 +87,7 @@ class RelationTargets:
         columns: dict[str, int],
         n_columns: int,
         exclusive: bool,
-        name: str,
+        skip: Skip,
     ) -> Targets:
         is_complete = has_all_relations(example.reference)
         targets = numpy.full((len(pairs), n_columns), 0 if is_complete else numpy.nan, "float32")
@@ -98,19 +99,17 @@ class RelationTargets:
             head = align_span(example, relation.head.start, relation.head.end)
             tail = align_span(example, relation.tail.start, relation.tail.end)
             if head is None or tail is None:
-                self._note_misaligned(name)
+                _tell(skip, MISALIGNED, _name(example.reference, relation))
                 continue
             found = _most_alike(pairs, rows.get(_place(head, tail), []), relation)
             column = columns.get(relation.label)
             is_true = relation.score > 0
-            if not found:
-                self._note_unreachable(head, tail, name, counts=is_true)
-            elif column is None:
-                self._note_unknown_label(relation.label, name, counts=is_true)
-                if is_true:
-                    foreign += found
-            else:
+            if found and column is not None:
                 targets[found, column] = float(is_true)
+            elif is_true:  # of one that does not hold nothing is lost
+                reason = STRANGE if found else UNREACHABLE
+                _tell(skip, reason, _name(example.reference, relation))
+                foreign += found
         if exclusive:
             positive = (targets == 1).any(axis=1)
             targets[positive] = numpy.nan_to_num(targets[positive], nan=0.0)
@@ -120,37 +119,14 @@ class RelationTargets:
             targets[:, 0] = numpy.where((targets == 0).all(axis=1), 1.0, targets[:, 0])
         return targets
 
-    def _note_unreachable(self, head: Span, tail: Span, name: str, *, counts: bool) -> None:
-        self.unreachable += counts
-        if counts and self.unreachable == 1:
-            logger.warning(
-                "%r: a gold relation from %r to %r connects spans that are no candidates, and "
-                "trains nothing, like all such: see what [model.candidates] leaves out, and "
-                "whether the spans are those that it reads.",
-                name,
-                head.text,
-                tail.text,
-            )
 
-    def _note_misaligned(self, name: str) -> None:
-        self.misaligned += 1
-        if self.misaligned == 1:
-            logger.warning(
-                "%r: a gold relation has a span that does not begin and end with a token of the "
-                "pipeline's tokenizer, and trains nothing, like all such.",
-                name,
-            )
+def _tell(skip: Skip, reason: str, value: str) -> None:
+    skip(reason, 1, value=value, step=STEPS[reason])
 
-    def _note_unknown_label(self, label: str, name: str, *, counts: bool) -> None:
-        if counts and label not in self.unknown_labels:
-            self.unknown_labels.add(label)
-            logger.warning(
-                "%r does not know the label %r of a gold relation and learns nothing from it: "
-                "call add_label(%r) first.",
-                name,
-                label,
-                label,
-            )
+
+def _name(doc: Doc, relation: Relation) -> str:
+    head, tail = (doc[ref.start : ref.end].text for ref in (relation.head, relation.tail))
+    return f"{head} -> {tail} ({relation.label})"
 
 
 def _place(head: Span, tail: Span) -> Place:

@@ -100,7 +100,9 @@ class Relations(TorchPipe):
     `Relation` for each that is likely enough, in place of what was there.
 
     A reference without relations trains nothing; one whose relations are said to be not all
-    (`set_relations(..., complete=False)`) trains what it says of the pairs it names.
+    (`set_relations(..., complete=False)`) trains what it says of the pairs it names. Gold
+    relations that cannot be learned, because of their labels or because their spans do not fit
+    the tokens or are no candidates, are counted in `skipped`.
 
     Args:
         loss: of the kind of labels that the model has.
@@ -243,7 +245,7 @@ class Relations(TorchPipe):
             labels=self.labels,
             exclusive=self.exclusive,
             negative_rate=self.cfg["negative_rate"],
-            name=self.name,
+            skip=self._skip,
         )
         values: Tensor = logits.values
         known = numpy.flatnonzero(~numpy.isnan(targets).all(axis=1))

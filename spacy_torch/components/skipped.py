@@ -9,6 +9,10 @@ from typing import Protocol
 logger = logging.getLogger(__name__)
 
 
+# What to do about labels that are not the component's.
+ADD_LABEL = "the component was not initialized with the label; use add_label() to have it learned"
+
+
 class Skipped(Counter[str]):
     """How much of the examples a component could not learn from, by the reason.
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from spacy_torch.bridge.model import run_tensors
-from spacy_torch.components.gold_spans import GoldSpans, SkippedSpans
+from spacy_torch.components.gold_spans import GoldSpans
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.probabilities import Probabilities, list_docs
+from spacy_torch.components.skipped import Skip, ignore
 from spacy_torch.components.span_groups import Overlap, choose_labels, write_groups
 from spacy_torch.components.span_scores import SpanScores, span_loss
 from spacy_torch.components.spancat_parts import (
@@ -92,7 +93,7 @@ class SpanCategorizer(TorchPipe):
     An example whose reference has no `spans[spans_key]` is unknown and trains nothing. One
     that has it is complete: a suggested span that is not there has no label. Gold spans that
     cannot be learned from, because they are not suggested or do not fit the tokens, are
-    counted in `skipped_spans`, and the first is logged.
+    counted in `skipped`.
 
     If the model has a proposer, it chooses among the suggested spans. While training, gold
     spans are always among both.
@@ -153,7 +154,6 @@ class SpanCategorizer(TorchPipe):
         )
         self.suggester = suggester
         self.loss = loss
-        self._skipped = SkippedSpans()
 
     @property
     def key(self) -> str:
@@ -164,11 +164,6 @@ class SpanCategorizer(TorchPipe):
     def exclusive(self) -> bool:
         """Whether a span has at most one label."""
         return not self.model.attrs.get("multi_label", True)
-
-    @property
-    def skipped_spans(self) -> dict[str, int]:
-        """How many gold spans were skipped in the updates so far, by the reason."""
-        return dict(self._skipped.counts)
 
     @property
     @override
@@ -251,7 +246,7 @@ class SpanCategorizer(TorchPipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         docs = [eg.predicted for eg in examples]
-        gold = self._read_gold(examples, skipped=self._skipped)
+        gold = self._read_gold(examples, skip=self._skip)
         # All documents are read, since a shared tok2vec expects the batch as it was; but no
         # span is looked at where nothing is known.
         known = [doc for doc, is_known in zip(docs, gold.known, strict=True) if is_known]
@@ -259,7 +254,7 @@ class SpanCategorizer(TorchPipe):
         if self.model.attrs.get("has_proposer"):
             spans = spans.require(gold.doc_ids, gold.starts, gold.ends)
         else:
-            gold.find(spans, skipped=self._skipped, name=self.name)
+            gold.find(spans, skip=self._skip)
         # Without spans there is nothing to learn, but a shared tok2vec steps only after all
         # that listen to it have answered.
         has_upstream = bool(self.logits_model.layers)
@@ -275,14 +270,14 @@ class SpanCategorizer(TorchPipe):
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
         # What is skipped was counted when the batch was made.
-        gold = self._read_gold(examples, skipped=SkippedSpans(quiet=True))
+        gold = self._read_gold(examples, skip=ignore)
         return span_loss(
             self.loss, logits, gold, n_labels=len(self.labels), exclusive=self.exclusive
         )
 
-    def _read_gold(self, examples: Sequence[Example], *, skipped: SkippedSpans) -> GoldSpans:
+    def _read_gold(self, examples: Sequence[Example], *, skip: Skip) -> GoldSpans:
         columns = {label: column for column, label in enumerate(self.labels)}
-        return GoldSpans.read(examples, self.key, columns, skipped=skipped, name=self.name)
+        return GoldSpans.read(examples, self.key, columns, skip=skip)
 
     def initialize(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from spacy_torch.components.answers import answer, forget, learn_pool
-from spacy_torch.components.category_targets import CategoryTargets, Targets
+from spacy_torch.components.category_targets import Targets, read_categories
 from spacy_torch.components.class_weights import (
     ClassWeights,
     balance_classes,
@@ -27,6 +27,7 @@ from spacy_torch.components.class_weights import (
 from spacy_torch.components.losses import Loss
 from spacy_torch.components.pool import read_pool
 from spacy_torch.components.probabilities import Probabilities, list_docs
+from spacy_torch.components.skipped import Skip, ignore
 from spacy_torch.components.textcat_parts import check_labels, check_parts, check_thresholds
 from spacy_torch.components.torch_pipe import TorchPipe
 
@@ -135,7 +136,7 @@ class TextCategorizer(TorchPipe):
 
     A label that an example's `cats` do not name is unknown and trains nothing; one
     marked 0.0 is known to be false. With exclusive labels one marked 1.0 settles all
-    the others.
+    the others. Labels that are true and not the component's are counted in `skipped`.
 
     Args:
         exclusive: exactly one label is true.
@@ -178,7 +179,6 @@ class TextCategorizer(TorchPipe):
         self.exclusive = exclusive
         self.loss = loss
         self.class_weights = class_weights
-        self.targets = CategoryTargets(exclusive=exclusive)
 
     @property
     def support_missing_values(self) -> bool:
@@ -220,7 +220,7 @@ class TextCategorizer(TorchPipe):
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Tensor) -> Tensor:
-        targets = torch.from_numpy(self.read_targets(examples)).to(logits.device)
+        targets = torch.from_numpy(self.read_targets(examples, self._skip)).to(logits.device)
         weights = self.cfg["class_weights"]
         if weights is not None:
             weights = torch.tensor([weights.get(label, 1.0) for label in self.labels])
@@ -239,9 +239,11 @@ class TextCategorizer(TorchPipe):
         gradient = self.model.ops.asarray2f(2 * difference / n_scores)
         return float((difference**2).sum() / n_scores), gradient
 
-    def read_targets(self, examples: Sequence[Example]) -> Targets:
-        """The truth of examples; see `CategoryTargets.read`."""
-        return self.targets.read(examples, self.labels, name=self.name)
+    def read_targets(self, examples: Sequence[Example], skip: Skip = ignore) -> Targets:
+        """The truth of examples; see `read_categories`."""
+        return read_categories(
+            examples, self.labels, exclusive=self.exclusive, name=self.name, skip=skip
+        )
 
     def initialize(
         self,

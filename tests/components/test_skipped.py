@@ -2,15 +2,18 @@
 
 import logging
 from functools import partial
+from typing import Any
 
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from tiny_encoder import ENCODER
 
 from spacy_torch.components.gold_tokens import read_sentence_starts
 from spacy_torch.components.skipped import Skipped
+from spacy_torch.features.relations import set_relations
 
 
 def test_every_reason_is_logged_once_and_counted_always(caplog):
@@ -28,6 +31,27 @@ def test_every_reason_is_logged_once_and_counted_always(caplog):
 TOKEN = {"@architectures": "spacy-torch.TokenClassifier.v1", "encoder": ENCODER}
 PARSER = {"@architectures": "spacy-torch.BiaffineParser.v1", "encoder": ENCODER}
 NER = {"@architectures": "spacy-torch.CRFTagger.v1", "encoder": ENCODER}
+
+
+SPANS = {"@architectures": "spacy-torch.SpanClassifier.v1", "encoder": ENCODER}
+PAIRS = {
+    "@architectures": "spacy-torch.RelationClassifier.v1",
+    "encoder": ENCODER,
+    "exclusive_classes": True,
+    "candidates": {"@misc": "spacy-torch.EntityPairs.v1"},
+}
+TEXT = {
+    "@architectures": "spacy-torch.TextCat.v1",
+    "encoder": ENCODER,
+    "exclusive_classes": False,
+}
+
+
+def make_example(nlp: Language, *, relations: list[Any] | None = None, **truth: Any) -> Example:
+    example = Example.from_dict(nlp.make_doc("x y"), truth)
+    if relations is not None:
+        set_relations(example.reference, relations)
+    return example
 
 
 @pytest.mark.parametrize(
@@ -51,6 +75,30 @@ NER = {"@architectures": "spacy-torch.CRFTagger.v1", "encoder": ENCODER}
             "new",
         ),
         ("torch_ner", NER, {"entities": ["U-A", "O"]}, {"entities": ["U-B", "O"]}, "entities", "B"),
+        (
+            "torch_spancat",
+            SPANS,
+            {"spans": {"sc": [(0, 1, "A")]}},
+            {"spans": {"sc": [(0, 1, "B")]}},
+            "spans",
+            "x (B)",
+        ),
+        (
+            "torch_relations",
+            PAIRS,
+            {"entities": ["U-A", "U-A"], "relations": [((0, 1), (1, 2), "R")]},
+            {"entities": ["U-A", "U-A"], "relations": [((0, 1), (1, 2), "S")]},
+            "relations",
+            "x -> y (S)",
+        ),
+        (
+            "torch_textcat_multilabel",
+            TEXT,
+            {"cats": {"A": 1.0}},
+            {"cats": {"B": 1.0, "C": 0.0}},
+            "categories",
+            "B",
+        ),
     ],
 )
 def test_labels_never_seen_are_counted_and_logged_once(
@@ -58,8 +106,8 @@ def test_labels_never_seen_are_counted_and_logged_once(
 ):
     nlp = spacy.blank("en")
     pipe = nlp.add_pipe(factory, config={"model": model})
-    optimizer = nlp.initialize(lambda: [Example.from_dict(nlp.make_doc("x y"), known)])
-    example = Example.from_dict(nlp.make_doc("x y"), strange)
+    optimizer = nlp.initialize(lambda: [make_example(nlp, **known)])
+    example = make_example(nlp, **strange)
     with caplog.at_level(logging.WARNING, logger="spacy_torch"):
         for _ in range(2):
             nlp.update([example], sgd=optimizer)

@@ -1,6 +1,5 @@
 """What a user can get wrong with a text classifier, and what the error then says."""
 
-import logging
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -411,19 +410,6 @@ def test_class_weight_must_be_finite_and_above_zero(weight):
     message = "'topics': a class weight must be a finite number above 0, got class_weights = "
     with pytest.raises(ValueError, match=message + rf"\{{'b': {weight}\}}"):
         make_component(class_weights={"a": 1.0, "b": weight})
-
-
-def test_label_unknown_to_the_component_is_logged_once(caplog):
-    nlp = make_nlp()
-    optimizer = train(nlp, steps=1)
-    examples = make_examples(nlp, ["good", "bad", "ugly"])
-    examples[0].reference.cats = {"ugly": 1.0}
-    with caplog.at_level(logging.WARNING):
-        nlp.update(examples, sgd=optimizer)
-        nlp.update(examples, sgd=optimizer)
-    (record,) = caplog.records
-    assert "does not know the label 'ugly'" in record.getMessage()
-    assert "call add_label('ugly') first. The labels are ['good', 'bad']" in record.getMessage()
 
 
 def test_update_wants_examples():
