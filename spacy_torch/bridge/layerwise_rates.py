@@ -24,7 +24,8 @@ def build_layerwise_rates(
     known by the first number in the name.
 
     Args:
-        n_layers: of the transformer. ALBERT, whose layers share their weights, has 1.
+        n_layers: of the transformer; the optimizer raises if it has more or fewer. ALBERT, whose
+            layers share their weights, has 1.
         unfreeze_every: after so many updates the next layer begins to learn, the top one
             first; with 0, all learn from the start.
 
@@ -44,10 +45,16 @@ def build_layerwise_rates(
     if mistakes:
         raise ValueError(f"spacy-torch.LayerwiseRates.v1: {'; '.join(mistakes)}")
     patterns = [rf"\btransformer\.\D*\.{n_layers - 1 - depth}\." for depth in range(n_layers)]
+    hint = (
+        f"spacy-torch.LayerwiseRates.v1 was given n_layers = {n_layers}, which must be the "
+        "transformer's num_hidden_layers"
+    )
     groups: list[dict[str, Any]] = []
     for depth, pattern in enumerate([*patterns, r"\btransformer\."]):
-        group = {"pattern": pattern, "learn_rate_factor": learn_rate_factor * decay**depth}
+        rate = learn_rate_factor * decay**depth
+        group = {"pattern": pattern, "learn_rate_factor": rate, "hint": hint}
         if unfreeze_every:
             group["unfreeze_step"] = unfreeze_every * (depth + 1)
         groups.append(group)
-    return groups
+    too_high = {"pattern": r"\btransformer\.\D*\.\d+\.", "refuse": True, "hint": hint}
+    return [*groups[:-1], too_high, groups[-1]]

@@ -14,6 +14,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "weight_decay": ((int, float), "a number"),
     "freeze": ((bool,), "true or false"),
     "unfreeze_step": ((int,), "a whole number"),
+    "refuse": ((bool,), "true or false"),
+    "hint": ((str,), "a text"),
 }
 
 
@@ -26,7 +28,9 @@ class ParameterGroup:
     `learn_rate` replaces the optimizer's, a number or a schedule; `learn_rate_factor` multiplies
     it, so that the group shares the optimizer's schedule. A `weight_decay` given here also
     holds for biases and norms. `freeze` keeps the weights as they are: for good, or for the
-    first `unfreeze_step` updates of the module; `unfreeze_step` alone says so too.
+    first `unfreeze_step` updates of the module; `unfreeze_step` alone says so too. A group
+    without parameters is an error and so is, with `refuse`, one that has any; `hint` is then
+    said, too.
     """
 
     pattern: str
@@ -35,6 +39,8 @@ class ParameterGroup:
     weight_decay: float | None = None
     freeze: bool = False
     unfreeze_step: int | None = None
+    refuse: bool = False
+    hint: str = ""
 
     def is_frozen(self, step: int) -> bool:
         """Whether the update numbered `step`, from 0, passes the group over."""
@@ -99,7 +105,8 @@ def _mistakes(group: Mapping[str, Any]) -> list[str]:
         value = group.get(key)
         # True is an int, and "false" would count as true.
         is_other = isinstance(value, bool) != (bool in kinds) or not isinstance(value, kinds)
-        is_other = is_other or isinstance(value, str)  # which is iterable, but no schedule
+        # A text is iterable, but no schedule.
+        is_other = is_other or (isinstance(value, str) and str not in kinds)
         if value is not None and is_other:
             mistakes.append(f"{key} must be {expected}, got {value!r}")
     rate = group.get("learn_rate")

@@ -93,7 +93,7 @@ class TorchOptimizer(Optimizer):
             owner: the component's name, which patterns may begin with.
 
         Raises:
-            ValueError: a group has no parameter after `GRACE` updates.
+            ValueError: a group has no parameter after `GRACE` updates, or has one and should not.
         """
         self._match(parameters, shim_id=shim_id, owner=owner)
         counts, count_key = update_counts(self), parameter_key(shim_id, "")
@@ -159,20 +159,26 @@ class TorchOptimizer(Optimizer):
             self._full_names.append(name if owner is None else f"{owner}.{name}")
             if place is not None:
                 self._matched.add(place)
+                if self.groups[place].refuse:
+                    raise ValueError(
+                        f"the parameter {self._full_names[-1]} belongs to no group of the "
+                        f"optimizer's, but should{_hint(self.groups[place])}"
+                    )
 
     def _check_matched(self) -> None:
         missed = [
-            repr(group.pattern)
+            group
             for place, group in enumerate(self.groups)
-            if place not in self._matched
+            if place not in self._matched and not group.refuse
         ]
         if missed:
+            patterns = " or ".join(repr(group.pattern) for group in missed)
             names = self._full_names
             shown = ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if names[8:] else "")
             raise ValueError(
-                f"no parameter matches {' or '.join(missed)} of the optimizer's groups, or an "
+                f"no parameter matches {patterns} of the optimizer's groups, or an "
                 "earlier group has it: a parameter belongs to the first group that matches; "
-                f"the names are {shown}"
+                f"the names are {shown}{_hint(missed[0])}"
             )
 
     def _group(self, place: int | None) -> ParameterGroup | None:
@@ -203,6 +209,10 @@ def _finds(group: ParameterGroup, name: str, *, owner: str | None) -> bool:
     found = re.search(group.pattern, f"{owner}.{name}")
     # "encoder" is not meant for everything in a component called "my_encoder".
     return found is not None and found.end() > len(owner)
+
+
+def _hint(group: ParameterGroup) -> str:
+    return f": {group.hint}" if group.hint else ""
 
 
 def _rate_name(place: int) -> str:

@@ -3,11 +3,15 @@ import re
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.training import Example
 from tiny_transformer import WIDTH, make_transformer
+from torch import nn
 
 from spacy_torch.bridge.layerwise_rates import build_layerwise_rates
 from spacy_torch.bridge.model import get_shim
+from spacy_torch.bridge.step import step
+from spacy_torch.bridge.torch_optimizer import GRACE
 from spacy_torch.bridge.torch_optimizers import build_sgd
 
 
@@ -18,8 +22,8 @@ from spacy_torch.bridge.torch_optimizers import build_sgd
         ("encoder.transformer.encoder.layer.1.output.dense.weight", 10),
         ("transformer.layers.0.mlp.Wi.weight", 11),  # ModernBERT
         ("encoder.transformer.block.0.layer.1.layer_norm.weight", 11),  # T5
-        ("transformer.embeddings.word_embeddings.weight", 12),
-        ("transformer.final_norm.weight", 12),
+        ("transformer.embeddings.word_embeddings.weight", 13),
+        ("transformer.final_norm.weight", 13),
         ("output.weight", None),
         ("encoder.mix.weights", None),
     ],
@@ -32,6 +36,7 @@ def test_parameter_belongs_to_its_layer(name, place):
 
 def test_rates_fall_from_the_top_layer_to_the_embeddings():
     groups = build_layerwise_rates(2, learn_rate_factor=0.1, decay=0.5, unfreeze_every=10)
+    assert groups.pop(2)["refuse"]  # a third layer
     assert [group["learn_rate_factor"] for group in groups] == [0.1, 0.05, 0.025]
     assert [group["unfreeze_step"] for group in groups] == [10, 20, 30]
     assert all("unfreeze_step" not in group for group in build_layerwise_rates(2))
@@ -60,6 +65,27 @@ def test_layers_of_a_transformer_learn_one_after_the_other(tmp_path):
     # The classifier starts at zero: its first update tells nothing to what lies below.
     expected = [[True, step >= 2, step >= 4, step >= 6] for step in range(7)]
     numpy.testing.assert_array_equal(has_moved, expected)
+
+
+@pytest.mark.parametrize(
+    ("n_layers", "message"),
+    [
+        (1, "the parameter tagger.transformer.layer.1.weight belongs to no group"),
+        (3, r"no parameter matches '.*2\\\\.' of the optimizer's groups"),
+    ],
+)
+def test_other_number_of_layers_than_the_transformer_has_is_an_error(n_layers, message):
+    names = ["transformer.word.weight", "transformer.layer.0.weight", "transformer.layer.1.weight"]
+    parameters = {name: nn.Parameter(torch.ones(1)) for name in names}
+    optimizer = build_sgd(0.1, groups=build_layerwise_rates(n_layers))
+
+    def train() -> None:
+        for _ in range(GRACE + 1):
+            step(optimizer, parameters, shim_id=1, owner="tagger")
+
+    hint = rf": spacy-torch\.LayerwiseRates\.v1 was given n_layers = {n_layers}, which must be"
+    with pytest.raises(ValueError, match=message + ".*" + hint):
+        train()
 
 
 def test_mistakes_are_told_together():
