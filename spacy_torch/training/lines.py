@@ -12,8 +12,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and lines; decoded one by one, so that an error can say which.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: a line is not UTF-8.
     """
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        where = "" if path.is_absolute() else f" (relative to the working directory {Path.cwd()})"
+        raise FileNotFoundError(
+            f'path = "{path}": {path.absolute()} {what}{where}; set it to a file in the reader\'s '
+            "block of [corpora], or with --paths.train and the like where it is ${paths.train}"
+        )
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -30,6 +38,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and the object on each line that is not blank.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: a line is not UTF-8, no JSON, or no object.
     """
     for number, line in read_lines(path):
