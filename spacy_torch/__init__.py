@@ -7,6 +7,7 @@ from spacy_torch.bridge.model import wrap_module as wrap_module
 from spacy_torch.bridge.runtime import Runtime as Runtime
 from spacy_torch.features.relations import Relation as Relation
 from spacy_torch.features.relations import register_relations as register_relations
+from spacy_torch.features.relations import set_relations as set_relations
 from spacy_torch.nn.ragged import Ragged as Ragged
 from spacy_torch.registry import encoders as encoders
 from spacy_torch.registry import losses as losses

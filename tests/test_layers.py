@@ -27,11 +27,12 @@ OURS = {
     "bridge": {"bridge"},
     "registry": set(),
     # The file spacy_torch/__init__.py: the names for those who bring a module of their own, or
-    # who read what has no place in spaCy's Doc.
+    # who read or annotate what has no place in spaCy's Doc.
     "package": {
         "registry",
         "*.Relation",
         "*.register_relations",
+        "*.set_relations",
         "*.build_module",
         "*.wrap_module",
         "*.Encoder",
