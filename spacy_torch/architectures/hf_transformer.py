@@ -17,11 +17,13 @@ from spacy_torch.architectures.pretrained import (
 )
 from spacy_torch.features.pieces import Pieces, collect_texts
 from spacy_torch.nn.hf_transformer import HFTransformer, PiecePooling
+from spacy_torch.registry import needs_extra
 
 # More is rarely of use, and attention takes the square of it.
 DEFAULT_WINDOW = 512
 
 
+@needs_extra("transformers")
 def build_hf_transformer(
     *,
     name: str,

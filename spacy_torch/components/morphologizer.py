@@ -199,7 +199,7 @@ class Morphologizer(TorchPipe):
         Raises:
             ValueError: there is no label, or `labels` has another form.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         if labels is None:
             for label in _find_labels(get_examples()):
                 self.add_label(label)

@@ -222,7 +222,7 @@ class EntityRecognizer(TorchPipe):
         Raises:
             ValueError: there is no label.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
         sample = [eg.reference for eg in islice(get_examples(), 10)]

@@ -198,7 +198,7 @@ class Parser(TorchPipe):
         Raises:
             ValueError: there is no label.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
         if not self.labels:

@@ -151,7 +151,7 @@ class SentenceRecognizer(TorchPipe):
             ValueError: the examples have nothing to learn from: no start of a sentence
                 inside of a document, or no token known to start none.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         self._check_labels_occur(get_examples())
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         initialize_token_model(self, sample, step="annotate token.is_sent_start")

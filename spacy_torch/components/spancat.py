@@ -291,7 +291,7 @@ class SpanCategorizer(TorchPipe):
         Raises:
             ValueError: there is no label, or a threshold is of something else than a label.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples(), self.key):
             self.add_label(label)
         check_labels_known(self.name, self.labels, self.cfg["thresholds"], key=self.key)

@@ -267,7 +267,7 @@ class TextCategorizer(TorchPipe):
             ValueError: there are too few labels, `positive_label` is not one of two, or
                 class weights or thresholds name something else than a label.
         """
-        self._check_initialize(get_examples)
+        self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
         check_labels(

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import srsly
 from spacy import util
+from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -31,6 +32,7 @@ from spacy_torch.components.loss_graph import (
     take_gradients,
 )
 from spacy_torch.components.probabilities import Probabilities
+from spacy_torch.components.requirements import note_requirements
 from spacy_torch.components.skipped import Skipped
 
 
@@ -247,11 +249,16 @@ class TorchPipe(TrainablePipe):
         """Count what is not learned from, and log the first for each reason."""
         self.skipped.add(reason, count, name=self.name, value=value, step=step)
 
-    def _check_initialize(self, get_examples: Callable[[], Iterable[Example]]) -> None:
-        """Look at what `get_examples` gives, at the first example only.
+    def _begin_initialize(
+        self, get_examples: Callable[[], Iterable[Example]], nlp: Language | None
+    ) -> None:
+        """Look at what `get_examples` gives, and note what the pipeline requires.
 
-        spaCy's own check reads all of them, which for a corpus is a pass over the disk.
+        Only the first example is looked at. spaCy's own check reads all of them, which for a
+        corpus is a pass over the disk.
         """
+        if nlp is not None:
+            note_requirements(nlp)
         caller = f"{self.name!r}, {type(self).__name__}.initialize"
         if not callable(get_examples):
             validate_get_examples(get_examples, caller)
