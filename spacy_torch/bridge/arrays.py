@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from thinc.api import Ops
 from thinc.types import ArgsKwargs, Padded, Ragged
 from thinc.util import is_cupy_array, torch2xp, xp2torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spacy_torch.bridge.tree import map_leaves
 
@@ -62,6 +62,15 @@ def to_arrays(tree: Any, ops: Ops) -> Any:
         return torch2xp(detached, ops=ops)
 
     return map_leaves(convert, tree)
+
+
+def float_type_of(module: nn.Module) -> torch.dtype:
+    """The type of a module's floating-point parameters; the wider one of several."""
+    types = {parameter.dtype for parameter in module.parameters()}
+    floats = [dtype for dtype in types if dtype.is_floating_point]
+    if torch.float64 in floats:
+        return torch.float64
+    return floats[0] if len(floats) == 1 else torch.get_default_dtype()
 
 
 def as_call(batch: Any) -> ArgsKwargs:

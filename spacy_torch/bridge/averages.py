@@ -1,11 +1,13 @@
 """Running averages of weights, as Thinc keeps them, also where most rows stand still."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spacy_torch.bridge.building import copy_shared
 from spacy_torch.bridge.keys import parameter_key
 from spacy_torch.bridge.row_slots import RowSlots, lazy_zeros
 
@@ -82,6 +84,21 @@ class RowAverage:
         average.sub_(weight).mul_(kept).add_(weight)
 
 
+@contextlib.contextmanager
+def use_averages(
+    averages: Mapping[Any, Any], parameters: Mapping[str, nn.Parameter], *, shim_id: int
+) -> Generator[None, None, None]:
+    """Swap averages in for the time of the context; see `averaged_parameters`."""
+    values = averaged_parameters(averages, parameters, shim_id=shim_id)
+    before = {name: parameters[name].detach().clone() for name in values}
+    try:
+        _set_values(parameters, values)
+        yield
+    finally:
+        # Also when evaluation raised, and when spaCy dropped its half-run generator.
+        _set_values(parameters, before)
+
+
 def averaged_parameters(
     averages: Mapping[Any, Any], parameters: Mapping[str, nn.Parameter], *, shim_id: int
 ) -> dict[str, Tensor]:
@@ -104,3 +121,11 @@ def averaged_parameters(
         average = torch.as_tensor(average)
         found[name] = average.to(device=parameter.device, dtype=parameter.dtype)
     return found
+
+
+@torch.no_grad()
+def _set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    for name, tensor in values.items():
+        # In place and not a new .data: the version counter tells caches that values changed.
+        # Averages may be from before a label was added.
+        copy_shared(tensor, parameters[name])

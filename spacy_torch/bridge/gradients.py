@@ -1,11 +1,14 @@
-"""Look at the gradients of a module before a step: their norms, and which are not finite."""
+"""A module's gradients before a step: whether any will come, their norms, which are not finite."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from spacy_torch.bridge.errors import ModuleOutputError
+from spacy_torch.bridge.tree import leaves
 
 # One kernel for all tensors on a GPU. `torch.nn.utils.get_total_norm` (torch >= 2.6) calls the
 # same function but keeps the norms of the single tensors to itself.
@@ -40,6 +43,31 @@ def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
 def find_non_finite(norms: Mapping[str, float]) -> list[str]:
     """Names of the parameters whose gradient holds a NaN or an infinity."""
     return [name for name, norm in norms.items() if not math.isfinite(norm)]
+
+
+def check_connected(outputs: Any, module: nn.Module, *, name: str) -> None:
+    """Look whether an update would reach the module.
+
+    Args:
+        outputs: what the module returned, in any structure.
+        name: whose module it is.
+
+    Raises:
+        ModuleOutputError: the module has something to learn, but the outputs of an
+            update do not depend on it.
+    """
+    tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor)]
+    if any(tensor.requires_grad for tensor in tensors) or not torch.is_grad_enabled():
+        return
+    # What a module gives for documents without tokens may hold no numbers at all.
+    has_numbers = any(tensor.is_floating_point() and tensor.numel() for tensor in tensors)
+    if has_numbers and any(parameter.requires_grad for parameter in module.parameters()):
+        raise ModuleOutputError(
+            f"{name}: the module {type(module).__name__} has "
+            "parameters to train, but what it returned carries no gradient to them: in "
+            "forward(), avoid detach(), .data, .numpy(), torch.no_grad() and one-hot vectors "
+            "made by argmax"
+        )
 
 
 def total_norm(norms: Mapping[str, float]) -> float:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
-import math
 import os
 from collections.abc import Callable, Generator, Mapping
-from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,25 @@ from thinc.api import Shim
 from thinc.types import ArgsKwargs
 from torch import Tensor, nn
 
-from spacy_torch.bridge.arrays import to_tensors
-from spacy_torch.bridge.averages import averaged_parameters
-from spacy_torch.bridge.buffers import BufferSnapshot
+from spacy_torch.bridge.arrays import float_type_of, to_tensors
+from spacy_torch.bridge.averages import use_averages
 from spacy_torch.bridge.building import (
     ModuleBuilder,
     build_sized,
     copy_learned,
-    copy_shared,
     grown_sizes,
     load_pretrained,
     named_parameters,
     named_tensors,
 )
 from spacy_torch.bridge.dropout import set_dropout_rate
-from spacy_torch.bridge.errors import ModuleOutputError, NonFiniteError
-from spacy_torch.bridge.foreign_step import ShownArray
-from spacy_torch.bridge.forks import guard_forks
-from spacy_torch.bridge.gradients import find_non_finite, gradient_norms
-from spacy_torch.bridge.mode import ModeSwitch
+from spacy_torch.bridge.forks import check_process, guard_forks
+from spacy_torch.bridge.gradients import check_connected
 from spacy_torch.bridge.postponed_step import PostponedStep
-from spacy_torch.bridge.precision import FullPrecision, build_precision
-from spacy_torch.bridge.runtime import MISC, Runtime
-from spacy_torch.bridge.step import count_change, step
+from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.stored_module import build_stored
-from spacy_torch.bridge.tree import leaves, map_leaves, pair_leaves
+from spacy_torch.bridge.tree import map_leaves
+from spacy_torch.bridge.updates import Updates
 from spacy_torch.bridge.weights import (
     Layout,
     WeightsError,
@@ -49,25 +42,11 @@ from spacy_torch.bridge.weights import (
     save_weights,
     weights_to_chunks,
 )
+from spacy_torch.bridge.weights_apart import are_weights_apart, is_mark, read_mark, write_mark
 
 logger = logging.getLogger(__name__)
 
 Backprop = Callable[[Any], Any]
-
-# What stands for the weights inside Thinc's message when they lie in a file beside it, in
-# front of the digest of that file's contents.
-APART = b"apart "
-_weights_apart: ContextVar[bool] = ContextVar("weights_apart", default=False)
-
-
-@contextlib.contextmanager
-def weights_apart() -> Generator[None, None, None]:
-    """While open, shims leave their weights out of the bytes they give to Thinc."""
-    token = _weights_apart.set(True)
-    try:
-        yield
-    finally:
-        _weights_apart.reset(token)
 
 
 class TorchShim(Shim):
@@ -99,17 +78,25 @@ class TorchShim(Shim):
         self.info: dict[str, Any] = {}
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
         self._digest: str | None = None  # of the weights in that file, or written to one last
-        self.steps = 0
-        self.skipped_steps = 0
-        self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
-        self._shown: list[ShownArray] = []  # through which somebody may move the weights
-        self._buffers: BufferSnapshot | None = None  # as they were after the last step
+        self._updates = Updates(self.runtime)
         self._postponed = PostponedStep()
         self._device: torch.device | None = None
         self._process = os.getpid()  # that the module was put on its device by
-        self._switch: ModeSwitch | None = None
-        self._precision: FullPrecision = build_precision(self.runtime)
         guard_forks()
+
+    @property
+    def steps(self) -> int:
+        """How many updates the module has had, those that were refused among them."""
+        return self._updates.steps
+
+    @property
+    def skipped_steps(self) -> int:
+        """How many of these were refused."""
+        return self._updates.skipped
+
+    @property
+    def _label(self) -> str:
+        return self.owner or self.name
 
     # Building ----------------------------------------------------------------------
 
@@ -138,22 +125,17 @@ class TorchShim(Shim):
         return self._model
 
     @property
-    def _mode(self) -> ModeSwitch:
-        if self._switch is None or self._switch.module is not self.module:
-            self._switch = ModeSwitch(self.module)
-        return self._switch
-
-    @property
     def device(self) -> torch.device:
         """Where the module is, or will be built.
 
         Raises:
             RuntimeError: the module is on a GPU, and this is a process forked since.
         """
-        self._check_process()
+        if self.is_built:
+            check_process(self._process, self._device, name=self._label)
         if self._device is None:
             self._device = self.runtime.find_device()
-            logger.info("%s: the module runs on %s", self.owner or self.name, self._device)
+            logger.info("%s: the module runs on %s", self._label, self._device)
         return self._device
 
     def initialize(self, sizes: Mapping[str, Any]) -> None:
@@ -198,8 +180,8 @@ class TorchShim(Shim):
         if module.training:
             module.eval()
         self._finish_postponed()
-        self._count_late_moves()
-        with torch.no_grad(), self._precision.autocast(self.device):
+        self._updates.notice_moves(module)
+        with torch.no_grad(), self._updates.precision.autocast(self.device):
             return module(*fwd_args.args, **fwd_args.kwargs)
 
     def begin_update(self, fwd_args: ArgsKwargs) -> tuple[Any, Backprop]:
@@ -211,14 +193,11 @@ class TorchShim(Shim):
         structure of the inputs.
         """
         self._finish_postponed()
-        if self._buffers is None or self._buffers.module is not self.module:
-            self._buffers = BufferSnapshot(self.module)
-        # The backward pass must not be autocast: it follows the forward's types.
-        with self._mode.training(), self._precision.autocast(self.device):
-            outputs = self.module(*fwd_args.args, **fwd_args.kwargs)
+        outputs = self._updates.forward(self.module, fwd_args, device=self.device)
 
         def backprop(d_outputs: Any) -> Any:
-            d_inputs = self._backward(fwd_args, outputs, d_outputs)
+            self._updates.backward(self.module, outputs, d_outputs)
+            d_inputs = map_leaves(self.take_gradient, fwd_args)
             optimizer = self._postponed.end(backprop)
             if optimizer is not None:
                 self.finish_update(optimizer)
@@ -229,7 +208,7 @@ class TorchShim(Shim):
 
     def take_batch(self, batch: Any) -> Any:
         """What a featurizer gave, as tensors on the module's device and of its precision."""
-        return to_tensors(batch, self.device, find_float_type=self._find_float_type)
+        return to_tensors(batch, self.device, find_float_type=partial(float_type_of, self.module))
 
     def check_gradient(self, outputs: Any) -> None:
         """Look whether an update would reach the module.
@@ -238,18 +217,7 @@ class TorchShim(Shim):
             ModuleOutputError: the module has something to learn, but the outputs of an
                 update do not depend on it.
         """
-        tensors = [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor)]
-        if any(tensor.requires_grad for tensor in tensors) or not torch.is_grad_enabled():
-            return
-        # What a module gives for documents without tokens may hold no numbers at all.
-        has_numbers = any(tensor.is_floating_point() and tensor.numel() for tensor in tensors)
-        if has_numbers and any(parameter.requires_grad for parameter in self.module.parameters()):
-            raise ModuleOutputError(
-                f"{self.owner or self.name}: the module {type(self.module).__name__} has "
-                "parameters to train, but what it returned carries no gradient to them: in "
-                "forward(), avoid detach(), .data, .numpy(), torch.no_grad() and one-hot vectors "
-                "made by argmax"
-            )
+        check_connected(outputs, self.module, name=self._label)
 
     def finish_update(self, optimizer: Any) -> None:
         """Step the parameters that have a gradient, unless a gradient is not finite.
@@ -261,31 +229,10 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: a gradient is NaN or infinite and `non_finite` is "raise".
         """
-        if self._postponed.take(optimizer):
-            return
-        parameters = named_parameters(self.module)
-        has_gradient = any(parameter.grad is not None for parameter in parameters.values())
-        if not has_gradient and self._input_is_damaged is None:
-            return
-        self._precision.unscale(parameters.values())
-        norms = gradient_norms(parameters)
-        damaged = find_non_finite(norms)
-        if not damaged and self._input_is_damaged is not None and bool(self._input_is_damaged):
-            damaged = ["its input"]
-        self._input_is_damaged = None
-        if damaged:
-            self._undo_update()
-        if self._precision.after_step(overflowed=bool(damaged)):
-            return
-        if damaged:
-            names = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
-            self.refuse_step(f"the gradient of {names}")
-            return
-        self.steps += 1
-        self._count_late_moves()
-        shown = step(optimizer, parameters, shim_id=self.id, norms=norms, owner=self.owner)
-        self._shown += [array for array in shown if array() is not None]
-        self._buffers = None
+        if not self._postponed.take(optimizer):
+            self._updates.finish(
+                self.module, optimizer, shim_id=self.id, owner=self.owner, name=self._label
+            )
 
     def _finish_postponed(self) -> None:
         """Take a postponed step whose backward pass will not come.
@@ -300,27 +247,11 @@ class TorchShim(Shim):
 
     def drop_gradients(self) -> None:
         """Forget the gradients accumulated so far."""
-        self._input_is_damaged = None
-        for parameter in self.module.parameters():
-            parameter.grad = None
+        self._updates.drop_gradients(self.module)
 
     def take_gradient(self, tensor: Any) -> Tensor | None:
-        """The gradient of an input, once; None for what has none.
-
-        One that is not finite becomes zeros, so that no layer before the module is
-        touched by a bad step, and `finish_update` treats it as it does the module's own.
-        """
-        if not isinstance(tensor, Tensor) or not tensor.is_leaf or tensor.grad is None:
-            return None
-        gradient, tensor.grad = tensor.grad, None
-        if self._precision.scale != 1.0:
-            gradient = gradient / self._precision.scale
-        if gradient.device.type == "cpu" and math.isfinite(gradient.sum().item()):
-            return gradient  # one pass settles it; on a GPU it would wait for the device
-        damaged = ~gradient.isfinite().all()
-        before = self._input_is_damaged
-        self._input_is_damaged = damaged if before is None else before | damaged
-        return torch.where(damaged, torch.zeros_like(gradient), gradient)
+        """The gradient of an input, once; see `Updates.take_gradient`."""
+        return self._updates.take_gradient(tensor)
 
     def refuse_step(self, what: str) -> None:
         """Make no step, because something is NaN or infinite: raise or count it.
@@ -328,32 +259,15 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: `non_finite` is "raise".
         """
-        self._undo_update()
-        self.steps += 1
-        message = (
-            f"{self.owner or self.name!r}, step {self.steps}: {what} is NaN or infinite; the "
-            "weights were not touched. Look for damaged input or too high a learning rate"
-        )
-        if self.runtime.non_finite == "raise":
-            raise NonFiniteError(
-                f'{message}, or set non_finite = "skip" in the [model.runtime] block ({MISC})'
-            )
-        self.skipped_steps += 1
-        logger.warning("%s. Step skipped (%d so far).", message, self.skipped_steps)
+        self._updates.refuse(self.module, what, name=self._label)
 
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, Any]) -> Generator[None, None, None]:
         """Swap other values in (averages, as a rule) for the time of the context."""
         self._finish_postponed()
         parameters = named_parameters(self._model) if self._model is not None else {}
-        averages = averaged_parameters(params, parameters, shim_id=self.id)
-        before = {name: parameters[name].detach().clone() for name in averages}
-        try:
-            _set_values(parameters, averages)
+        with use_averages(params, parameters, shim_id=self.id):
             yield
-        finally:
-            # Also when evaluation raised, and when spaCy dropped its half-run generator.
-            _set_values(parameters, before)
 
     # Copying and moving --------------------------------------------------------------
 
@@ -406,8 +320,8 @@ class TorchShim(Shim):
         Empty for a module not built yet. While `weights_apart` is open, a mark with the
         digest of what `to_disk` wrote last.
         """
-        if _weights_apart.get() and self.is_built:
-            return APART + (self._digest or "").encode()
+        if are_weights_apart() and self.is_built:
+            return write_mark(self._digest)
         return self._pack()
 
     def from_bytes(self, data: Any) -> TorchShim:
@@ -416,11 +330,11 @@ class TorchShim(Shim):
         Raises:
             WeightsError: the bytes do not fit; the module is then as it was.
         """
-        self.is_apart = isinstance(data, bytes) and data.startswith(APART)
-        self._digest = None
+        self.is_apart = is_mark(data)
+        self._digest = read_mark(data) if self.is_apart else None
         if self.is_apart:
-            self._digest = data[len(APART) :].decode() or None
-        elif data != b"":
+            return self
+        if data != b"":
             try:
                 self._load([data] if isinstance(data, bytes) else data)
             except WeightsError as error:  # in a stock component nobody else names it
@@ -444,37 +358,6 @@ class TorchShim(Shim):
         self.is_apart = False
         return self
 
-    def _check_process(self) -> None:
-        """Say what to do where CUDA would only say that it cannot be initialized."""
-        is_on_gpu = self.is_built and self._device is not None and self._device.type == "cuda"
-        if not is_on_gpu or self._process == os.getpid():
-            return
-        raise RuntimeError(
-            f"{self.owner or self.name}: its module is on the GPU ({self._device}), which a forked "
-            "process cannot use: call nlp.pipe with n_process=1, which is fastest on a GPU, or "
-            'set device = "cpu" in the [model.runtime] block, or start the processes with '
-            'multiprocessing.set_start_method("spawn")'
-        )
-
-    def _undo_update(self) -> None:
-        self.drop_gradients()
-        if self._buffers is not None and self._buffers.module is self.module:
-            self._buffers.restore()
-        self._buffers = None
-
-    def _count_late_moves(self) -> None:
-        """Notice weights moved by one who still holds, or held until now, an array of them."""
-        if self._shown:
-            self._shown = [array for array in self._shown if array() is not None]
-            count_change(self.module.parameters())
-
-    def _find_float_type(self) -> torch.dtype:
-        types = {parameter.dtype for parameter in self.module.parameters()}
-        floats = [dtype for dtype in types if dtype.is_floating_point]
-        if torch.float64 in floats:
-            return torch.float64
-        return floats[0] if len(floats) == 1 else torch.get_default_dtype()
-
     def _pack(self) -> Any:
         if self._model is None:
             return b""
@@ -497,31 +380,6 @@ class TorchShim(Shim):
         self._model, self._sizes, self.info = module, dict(header.sizes), dict(header.info)
         self._process = os.getpid()
 
-    def _backward(self, inputs: ArgsKwargs, outputs: Any, d_outputs: Any) -> Any:
-        scale = self._precision.scale
-        tensors: list[Tensor] = []
-        gradients: list[Tensor] = []
-        for output, gradient in pair_leaves(outputs, d_outputs):
-            if gradient is None or not isinstance(output, Tensor) or not output.requires_grad:
-                continue
-            # Scaled before it is rounded to half precision, not after.
-            gradient = gradient if scale == 1.0 else gradient * scale
-            tensors.append(output)
-            gradients.append(gradient.to(device=output.device, dtype=output.dtype))
-        if tensors:
-            # Checkpointed parts run forward once more, and must drop what they dropped.
-            with self._mode.training():
-                torch.autograd.backward(tensors, gradients)
-        return map_leaves(self.take_gradient, inputs)
-
 
 def _no_backprop(d_outputs: Any) -> None:
     """Stand in for the callback of a prediction, which has no gradient."""
-
-
-@torch.no_grad()
-def _set_values(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
-    for name, tensor in values.items():
-        # In place and not a new .data: the version counter tells caches that values changed.
-        # Averages may be from before a label was added.
-        copy_shared(tensor, parameters[name])

@@ -22,8 +22,9 @@ from torch import Tensor
 from spacy_torch.bridge.atomic import replacing, replacing_together
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
-from spacy_torch.bridge.shim import TorchShim, weights_apart
+from spacy_torch.bridge.shim import TorchShim
 from spacy_torch.bridge.weights import WeightsError, read_header
+from spacy_torch.bridge.weights_apart import weights_apart
 from spacy_torch.components.loss_graph import (
     check_loss_value,
     detach_logits,

@@ -12,8 +12,8 @@ from thinc.api import Model
 from torch import nn
 
 from spacy_torch.bridge.model import get_shim, wrap_module
-from spacy_torch.bridge.shim import weights_apart
 from spacy_torch.bridge.weights import WeightsError, save_weights
+from spacy_torch.bridge.weights_apart import weights_apart
 
 
 class Scorer(nn.Module):
