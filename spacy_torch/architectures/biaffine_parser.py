@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_labels
 from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
 from spacy_torch.bridge.model import wrap_module
@@ -47,7 +46,7 @@ def build_biaffine_parser(
         ),
         name=f"{name} logits",
         featurize=encoder.featurize,
-        measure=partial(_measure, encoder=encoder),
+        measure=partial(measure_labels, encoder=encoder),
         upstream=encoder.upstream,
         runtime=runtime,
     )
@@ -73,15 +72,6 @@ def build_parser_module(
         n_labels=n_labels,
         dropout=build_dropout(dropout),
     )
-
-
-def _measure(docs: Sequence[Doc] | None, Y: int | None, *, encoder: Encoder) -> dict[str, int]:
-    if Y is None:
-        raise ValueError(
-            "A parser is sized by its labels: initialize it with their number as Y, as in "
-            "model.initialize(X=docs, Y=40)"
-        )
-    return {"n_labels": int(Y), **measure_sample(docs, Y, measure=encoder.measure)}
 
 
 def _forward(model: Model[list[Doc], Any], docs: list[Doc], is_train: bool) -> Any:

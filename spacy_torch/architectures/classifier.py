@@ -125,11 +125,6 @@ def _next_step(returned: Any) -> str:
 
 
 def _measure(
-    docs: Sequence[Doc] | None, Y: Floats2d | None, *, measure: MeasureDocs | None
+    docs: Sequence[Doc] | None, Y: Floats2d, *, measure: MeasureDocs | None
 ) -> dict[str, Any]:
-    if Y is None:
-        raise ValueError(
-            "A classifier is sized by its labels: initialize it with a sample of the truth, "
-            "an array of shape (batch, label)"
-        )
     return {"n_labels": int(Y.shape[1]), **measure_sample(docs, Y, measure=measure)}

@@ -10,10 +10,9 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d
 
-from spacy_torch.architectures.encoder import Encoder, check_encoder
+from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_labels
 from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.architectures.tok2vec import collect_vectors
-from spacy_torch.architectures.token_classifier import measure_labels
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
 from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime

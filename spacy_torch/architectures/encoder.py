@@ -85,6 +85,11 @@ def check_encoder(encoder: object, *, name: str) -> None:
     raise TypeError(f"{name}: the encoder must be an Encoder, got {what}: {step}")
 
 
+def measure_labels(docs: Sequence[Doc] | None, Y: int, *, encoder: Encoder) -> dict[str, Any]:
+    """The number of labels, given as the truth, and the sizes that the encoder takes."""
+    return {"n_labels": Y, **measure_sample(docs, Y, measure=encoder.measure)}
+
+
 def measure_sample(
     docs: Sequence[Doc] | None, Y: Any, *, measure: MeasureDocs | None
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from thinc.api import Model
 
+from spacy_torch.architectures.truth import check_truth
 from spacy_torch.bridge.model import get_shim
 
 
@@ -54,4 +55,5 @@ def resize_output(model: Model[Any, Any], n_labels: int) -> Model[Any, Any]:
 
 
 def _init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
+    check_truth(X, Y, name=model.name, logits_of=model.attrs["logits_of"])
     model.get_ref("logits").initialize(X, Y)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 from thinc.types import Floats2d, Ints1d
 
-from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_sample
+from spacy_torch.architectures.encoder import Encoder, check_encoder, measure_labels
 from spacy_torch.architectures.logits_model import build_around
 from spacy_torch.bridge.arrays import to_arrays
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
@@ -74,7 +74,7 @@ def build_relation_classifier(
         name=f"{name} logits",
         featurize=PairFeatures(encoder.featurize, candidates),
         collect=_collect_rows,
-        measure=partial(_measure, encoder=encoder),
+        measure=partial(measure_labels, encoder=encoder),
         upstream=encoder.upstream,
         runtime=runtime,
     )
@@ -116,16 +116,6 @@ def build_pair_module(
         distance_width=distance_width,
         dropout=build_dropout(dropout),
     )
-
-
-def _measure(docs: Sequence[Doc] | None, Y: Floats2d | None, *, encoder: Encoder) -> dict[str, int]:
-    if Y is None:
-        raise ValueError(
-            "A relation classifier is sized by its labels: initialize it with a sample of the "
-            "truth, an array of shape (pair, label)"
-        )
-    sizes: Mapping[str, int] = measure_sample(docs, Y, measure=encoder.measure)
-    return {"n_labels": int(Y.shape[1]), **sizes}
 
 
 def _collect_rows(docs: list[Doc], outputs: Ragged, ops: Ops) -> tuple[list[Floats2d], Any]:

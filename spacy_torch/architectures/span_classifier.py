@@ -163,12 +163,7 @@ def _get_tok2vec(model: Model[Any, Any]) -> Model[list[Doc], list[Floats2d]]:
     return cast("Model[list[Doc], list[Floats2d]]", model.layers[0])
 
 
-def _measure(X: DocsAndSpans | None, Y: Floats2d | None, *, encoder: Encoder) -> dict[str, int]:
-    if Y is None:
-        raise ValueError(
-            "A span classifier is sized by its labels: initialize it with a sample of the truth, "
-            "an array of shape (span, label)"
-        )
+def _measure(X: DocsAndSpans | None, Y: Floats2d, *, encoder: Encoder) -> dict[str, int]:
     docs = None if X is None else X[0]
     return {"n_labels": int(Y.shape[1]), **measure_sample(docs, Y, measure=encoder.measure)}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from spacy.tokens import Doc
 from thinc.api import Model, Ops
@@ -27,16 +28,33 @@ def build_tok2vec(
     """One vector per token, for `tok2vec` and its listeners or inside any stock model."""
     name = "spacy-torch.Tok2Vec.v1"
     check_encoder(encoder, name=name)
-    return wrap_module(
+    model = wrap_module(
         encoder.build,
         name=name,
         featurize=encoder.featurize,
         collect=collect_vectors,
         check=partial(check_encoded, name=name, width=encoder.width),
-        measure=partial(measure_sample, measure=encoder.measure),
+        measure=partial(_measure, encoder=encoder),
         upstream=encoder.upstream,
         runtime=runtime,
         width=encoder.width,
+    )
+    # spaCy's parser and ner ask for it before they initialize what they were given.
+    model.attrs["resize_output"] = _refuse_labels
+    return model
+
+
+def _measure(docs: Sequence[Doc] | None, Y: Any, *, encoder: Encoder) -> dict[str, Any]:
+    if Y is not None:
+        _refuse_labels()
+    return measure_sample(docs, Y, measure=encoder.measure)
+
+
+def _refuse_labels(*_: Any) -> NoReturn:
+    raise ValueError(
+        "spacy-torch.Tok2Vec.v1 gives vectors and no scores of labels: it is the tok2vec of a "
+        'model, such as the [model.tok2vec] block of @architectures = "spacy.Tagger.v2", or '
+        "the whole model of the component tok2vec"
     )
 
 

@@ -41,7 +41,7 @@ def build_token_classifier(
         name=f"{name} logits",
         featurize=encoder.featurize,
         collect=collect_vectors,
-        measure=partial(measure_labels, encoder=encoder),
+        measure=partial(_measure, encoder=encoder),
         upstream=encoder.upstream,
         runtime=runtime,
     )
@@ -60,21 +60,11 @@ def build_token_module(
     )
 
 
-def measure_labels(
-    docs: Sequence[Doc] | None, Y: Sequence[Floats2d] | None, *, encoder: Encoder
+def _measure(
+    docs: Sequence[Doc] | None, Y: Sequence[Floats2d], *, encoder: Encoder
 ) -> dict[str, Any]:
-    """The number of labels, from a sample of the truth, and the sizes that the encoder takes.
-
-    Raises:
-        ValueError: there is no sample.
-    """
-    if not Y:
-        raise ValueError(
-            "A token classifier is sized by its labels: initialize it with a sample of the "
-            "truth, one array of shape (token, label) per document"
-        )
     # A document without tokens has an array without columns.
-    n_labels = max(rows.shape[-1] if rows.ndim == 2 else 0 for rows in Y)
+    n_labels = max((rows.shape[-1] for rows in Y if rows.ndim == 2), default=0)
     return {"n_labels": int(n_labels), **measure_sample(docs, Y, measure=encoder.measure)}
 
 

@@ -22,9 +22,8 @@ from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.entity_spans import Entity, split_rows, store_scores, write_entities
 from spacy_torch.components.entity_tags import find_allowed
 from spacy_torch.components.gold_entities import EntityReader
-from spacy_torch.components.parts import check_model
+from spacy_torch.components.parts import check_any_label, check_model
 from spacy_torch.components.probabilities import Probabilities, list_docs
-from spacy_torch.components.token_scores import initialize_token_model
 from spacy_torch.components.torch_pipe import TorchPipe
 from spacy_torch.nn.structured.biluo import Spans, find_spans, keep_legal
 from spacy_torch.nn.structured.chain import TagScores, allow_only
@@ -226,7 +225,9 @@ class EntityRecognizer(TorchPipe):
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
         sample = [eg.reference for eg in islice(get_examples(), 10)]
-        initialize_token_model(self, sample, step="annotate doc.ents in the training examples")
+        check_any_label(self.name, self.labels, step="annotate doc.ents in the training examples")
+        self.model.initialize(X=sample, Y=len(self.labels))
+        self.note_labels()
 
     def _find(self, chain: TagScores) -> tuple[Spans, Tensor]:
         """The entities to write, and their probabilities: NaN if nobody asks for them."""

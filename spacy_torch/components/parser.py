@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_parse import read_parses
-from spacy_torch.components.parts import check_model
+from spacy_torch.components.parts import check_any_label, check_model
 from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.sentences import Rows, Sentences, split_sentences
 from spacy_torch.components.torch_pipe import TorchPipe
@@ -201,12 +201,8 @@ class Parser(TorchPipe):
         self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
-        if not self.labels:
-            raise ValueError(
-                f"{self.name!r} needs at least one label, found none: annotate token.head and "
-                "token.dep in the training examples, pass labels= to initialize(), or call "
-                "add_label()"
-            )
+        step = "annotate token.head and token.dep in the training examples"
+        check_any_label(self.name, self.labels, step=step)
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         self.model.initialize(X=sample, Y=len(self.labels))
         self.note_labels()

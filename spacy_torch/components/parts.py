@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from thinc.api import Model
@@ -43,6 +44,15 @@ def check_model(name: str, model: object, *, logits_of: LogitsOf, architecture: 
             f"{found}: {step}"
         )
     get_shim(model.get_ref("logits"))
+
+
+def check_any_label(name: str, labels: Sequence[str], *, step: str) -> None:
+    """Raise a `ValueError` if a component has no labels; `step` says where they come from."""
+    if not labels:
+        raise ValueError(
+            f"{name!r} needs at least one label, found none: {step}, pass labels= to "
+            "initialize(), or call add_label()"
+        )
 
 
 def check_loss(name: str, loss: object) -> None:

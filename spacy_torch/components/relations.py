@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.parts import check_loss, check_model, check_serves
+from spacy_torch.components.parts import check_any_label, check_loss, check_model, check_serves
 from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.relation_targets import RelationTargets
 from spacy_torch.components.relations_scorer import score_relations
@@ -268,15 +268,11 @@ class Relations(TorchPipe):
         self._begin_initialize(get_examples, nlp)
         for label in labels if labels is not None else _find_labels(get_examples()):
             self.add_label(label)
-        if not self.labels:
-            raise ValueError(
-                f"{self.name!r} needs at least one label, found none: set doc._.relations on the "
-                "references of the training examples, pass labels= to initialize(), or call "
-                "add_label()"
-            )
+        step = "set doc._.relations on the references of the training examples"
+        check_any_label(self.name, self.labels, step=step)
         self._targets = RelationTargets(self.cfg["seed"])
         sample = [eg.reference for eg in islice(get_examples(), 10)]
-        self.model.initialize(X=sample, Y=numpy.zeros((1, len(self.labels)), dtype="float32"))
+        self.model.initialize(X=sample, Y=len(self.labels))
         self.note_labels()
 
     def _spans_to_train_on(self, examples: Sequence[Example]) -> AbstractContextManager[None]:

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, Ops
 
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.parts import check_loss, check_model, check_serves
+from spacy_torch.components.parts import check_any_label, check_loss, check_model, check_serves
 from spacy_torch.components.span_groups import Overlap
 from spacy_torch.components.textcat_parts import check_thresholds
 from spacy_torch.features.suggestions import Suggestions
@@ -59,11 +59,8 @@ def check_labels_known(
     name: str, labels: Sequence[str], thresholds: dict[str, float], *, key: str
 ) -> None:
     """Raise a `ValueError` if there is no label, or a threshold of something else."""
-    if not labels:
-        raise ValueError(
-            f"{name!r} needs at least one label, found none: annotate doc.spans[{key!r}] in the "
-            "training examples, pass labels= to initialize(), or call add_label()"
-        )
+    step = f"annotate doc.spans[{key!r}] in the training examples"
+    check_any_label(name, labels, step=step)
     unknown = sorted(set(thresholds) - set(labels))
     if unknown:
         raise ValueError(

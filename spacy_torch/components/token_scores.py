@@ -15,7 +15,7 @@ from torch import Tensor
 from spacy_torch.bridge.model import run_tensors
 from spacy_torch.components.gold_tokens import Columns
 from spacy_torch.components.losses import Loss
-from spacy_torch.components.parts import check_loss, check_model, check_serves
+from spacy_torch.components.parts import check_any_label, check_loss, check_model, check_serves
 from spacy_torch.components.probabilities import Probabilities, list_docs
 from spacy_torch.components.torch_pipe import TorchPipe
 
@@ -45,11 +45,7 @@ def initialize_token_model(pipe: TorchPipe, sample: Sequence[Doc], *, step: str)
     Raises:
         ValueError: there is no label.
     """
-    if not pipe.labels:
-        raise ValueError(
-            f"{pipe.name!r} needs at least one label, found none: {step}, pass labels= to "
-            "initialize(), or call add_label()"
-        )
+    check_any_label(pipe.name, pipe.labels, step=step)
     truth = [numpy.zeros((len(doc), len(pipe.labels)), dtype="float32") for doc in sample]
     pipe.model.initialize(X=list(sample), Y=truth)
     pipe.note_labels()

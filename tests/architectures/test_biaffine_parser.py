@@ -42,7 +42,7 @@ def test_labels_added_later_leave_the_learned_ones_in_place():
 
 
 def test_model_cannot_be_sized_without_the_number_of_labels():
-    with pytest.raises(ValueError, match="A parser is sized by its labels: initialize it with"):
+    with pytest.raises(ValueError, match="is sized by its labels: initialize it with"):
         build_small().initialize(X=[spacy.blank("en").make_doc("a b")])
 
 

@@ -14,8 +14,7 @@ def make_model(nlp):
     encoder = build_hash_embed_cnn(width=16, depth=1, attrs=["NORM"], rows=[100])
     model = build_crf_tagger(encoder)
     docs = [nlp.make_doc(text) for text in ("a b c", "", "d")]
-    truth = [numpy.zeros((len(doc), 2), dtype="float32") for doc in docs]
-    model.initialize(X=docs, Y=truth)
+    model.initialize(X=docs, Y=2)
     return model, docs
 
 
@@ -30,9 +29,9 @@ def test_model_gives_a_score_per_token_and_tag_and_takes_their_gradient():
     assert module.between.grad is None
 
 
-def test_model_cannot_be_sized_without_a_sample_of_the_truth():
+def test_model_cannot_be_sized_without_the_number_of_labels():
     model = build_crf_tagger(build_hash_embed_cnn())
-    with pytest.raises(ValueError, match="sized by its labels: initialize it with a sample"):
+    with pytest.raises(ValueError, match="sized by its labels: initialize it with their number"):
         model.initialize(X=[spacy.blank("en").make_doc("a b")])
 
 

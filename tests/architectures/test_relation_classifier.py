@@ -26,7 +26,7 @@ def make_docs() -> list[Doc]:
 def test_scores_are_probabilities_and_their_gradient_is_that_of_the_logits():
     docs = make_docs()
     model = build_relation_classifier(ENCODER, first_two, hidden_width=4)
-    model.initialize(X=docs, Y=numpy.zeros((1, 2), dtype="float32"))
+    model.initialize(X=docs, Y=2)
     scores, backprop = model.begin_update(docs)
     # Untrained: two labels and "none", all alike.
     assert [len(rows) for rows in scores] == [1, 0, 0, 1]
@@ -41,15 +41,15 @@ def test_scores_are_probabilities_and_their_gradient_is_that_of_the_logits():
 def test_batch_without_pairs_can_be_trained():
     model = build_relation_classifier(ENCODER, first_two, hidden_width=4, exclusive_classes=False)
     docs = make_docs()
-    model.initialize(X=docs, Y=numpy.zeros((1, 2), dtype="float32"))
+    model.initialize(X=docs, Y=2)
     scores, backprop = model.begin_update(docs[1:3])
     assert [len(rows) for rows in scores] == [0, 0]
     backprop(scores)
 
 
-def test_model_cannot_be_sized_without_a_sample_of_the_truth():
+def test_model_cannot_be_sized_without_the_number_of_labels():
     model = build_relation_classifier(ENCODER, first_two)
-    with pytest.raises(ValueError, match="sized by its labels: initialize it with a sample"):
+    with pytest.raises(ValueError, match="sized by its labels: initialize it with their number"):
         model.initialize(X=make_docs())
 
 
