@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 
+# Below so many sequences torch's own steps are faster than ours, unless it has to record them.
+FEW = 12
+
+
 class PackedLSTM(nn.Module):
     """One layer that reads each sequence in both directions; the states side by side.
 
@@ -55,7 +59,8 @@ class PackedLSTM(nn.Module):
             return values @ values.new_zeros(values.shape[1], 2 * self.lstm.hidden_size)
         if packed.sizes[0] == 1:  # one sequence: nothing would be padded
             return self.lstm(values)[0]
-        if not _is_plain_cpu(values):
+        is_small = packed.sizes[0] < FEW and not torch.is_grad_enabled()
+        if is_small or not _is_plain_cpu(values):
             sequence = PackedSequence(values, torch.tensor(packed.sizes))
             return cast("PackedSequence", self.lstm(sequence)[0]).data
         weights = [_stack_directions(self.lstm, name) for name in ("weight_ih", "weight_hh")]
