@@ -10,15 +10,17 @@ from spacy.util import registry
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# A config finds them as @torch_encoders and @torch_losses, another package adds to them
+# A config finds them as @torch_encoders and so on, another package adds to them
 # by an entry-point group of the same name.
 encoders = catalogue.create("torch_encoders", entry_points=True)
 losses = catalogue.create("torch_losses", entry_points=True)
+query_strategies = catalogue.create("torch_query_strategies", entry_points=True)
 
 # spaCy's registry finds another one as its attribute, under a name that its type lacks.
 _attributes = cast("Any", registry)
 _attributes.torch_encoders = encoders
 _attributes.torch_losses = losses
+_attributes.torch_query_strategies = query_strategies
 
 
 def needs_extra(extra: str) -> Callable[[Function], Function]:

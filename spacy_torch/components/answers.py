@@ -49,6 +49,23 @@ def forget(model: Model[Any, Any], docs: Sequence[Doc], *, name: str) -> None:
         module.forget(getattr(batch, "fast", batch).keys)
 
 
+def read_rows(model: Model[Any, Any], docs: Sequence[Doc], *, name: str) -> Any:
+    """What the module tells documents apart by, as an array of shape (batch, width).
+
+    Raises:
+        TypeError: the module learns by gradient only, and has nothing that stays as it is.
+    """
+    module = _find(model, "answer")
+    if module is None:
+        raise TypeError(
+            f"{name!r}: its model has no vectors of documents that stay as they are: use an "
+            "architecture that learns answers at once, such as spacy-torch.FastTextCat.v1"
+        )
+    batch = _read(model, docs)
+    fast = getattr(module, "fast", module)
+    return fast.read_rows(getattr(batch, "fast", batch).inputs).cpu().numpy()
+
+
 def learn_pool(model: Model[Any, Any], docs: Iterable[Doc]) -> None:
     """Let the module learn from documents without annotations, if it is one that does."""
     module = _find(model, "learn_pool")

@@ -17,7 +17,7 @@ from thinc.api import Config, Model
 from torch import Tensor
 from typing_extensions import override
 
-from spacy_torch.components.answers import answer, forget, learn_pool
+from spacy_torch.components.answers import answer, forget, learn_pool, read_rows
 from spacy_torch.components.category_targets import Targets, read_categories
 from spacy_torch.components.class_weights import (
     ClassWeights,
@@ -209,6 +209,14 @@ class TextCategorizer(TorchPipe):
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         docs = [eg.predicted for eg in examples]
         answer(self.logits_model, docs, self.read_targets(examples))
+
+    def vectors(self, docs: Iterable[Doc]) -> Any:
+        """What a model that learns at once tells documents apart by, shape (batch, width).
+
+        Raises:
+            TypeError: the model learns by gradient only.
+        """
+        return read_rows(self.logits_model, list(docs), name=self.name)
 
     def forget(self, docs: Iterable[Doc]) -> None:
         """Take back what was answered about documents, as if it had never been given.

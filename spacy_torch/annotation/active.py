@@ -1,0 +1,356 @@
+"""The loop: a model that chooses what to ask, and learns from every answer at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.training import Example
+from spacy.util import minibatch
+from thinc.api import Optimizer
+
+from spacy_torch.annotation.journal import Journal
+from spacy_torch.annotation.questions import Question, Questions
+from spacy_torch.annotation.strategies import Candidates, Strategy
+from spacy_torch.annotation.tasks import Task, check_answer, distinct, set_hashes
+
+# A question that chance chose, and not the strategy: such ones tell how good the model is.
+RANDOM = "_random"
+# What the model would have answered itself.
+EXPECTED = "_expected"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a loop goes about it.
+
+    Attributes:
+        batch: how many questions are chosen at a time.
+        window: how many documents of the pool are looked at for them, drawn anew each time.
+        epsilon: the share of questions that chance chooses.
+        epochs: how often all answered examples are gone through, by gradient, for each batch
+            of answers.
+        minibatch: how many examples a step takes.
+        drop: the rate of dropout.
+        seed: of everything that is drawn.
+    """
+
+    batch: int = 10
+    window: int = 256
+    epsilon: float = 0.1
+    epochs: int = 4
+    minibatch: int = 16
+    drop: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session has come.
+
+    Attributes:
+        n_answers: given, ignored ones among them.
+        n_left: documents of the pool without an answer.
+        n_random: answers to questions that chance chose.
+        accuracy: the share of these that the model, before it was told, would have answered
+            as the annotator did: an unbiased estimate. None before the first.
+    """
+
+    n_answers: int
+    n_left: int
+    n_random: int
+    accuracy: float | None
+
+
+class ActiveLearner:
+    """Asks, writes the answer down, learns.
+
+    An answer is on the disk before anything else is done with it. A component that learns
+    at once (such as one of `spacy-torch.FastTextCat.v1`) knows it when `receive` returns;
+    what is learned by gradient is rehearsed on all answers so far, in a background thread
+    between the steps of which questions and answers go on, or, without one, before
+    `receive` returns. What an answer says of a document that was asked about before is put
+    together with the other answers; of two that contradict each other the later one counts.
+
+    Args:
+        nlp: an initialized pipeline.
+        questions: how to ask about one of its components.
+        pool: the tasks to ask about; of those with the same input the first counts.
+        strategy: which questions to ask.
+        journal: where answers are written. Those that it has already are learned first.
+        background: rehearse in a thread of its own.
+
+    Raises:
+        ValueError: the pool is empty, or the component is not initialized.
+    """
+
+    def __init__(
+        self,
+        nlp: Language,
+        questions: Questions,
+        pool: Iterable[Task],
+        *,
+        strategy: Strategy,
+        journal: Journal | None = None,
+        settings: Settings | None = None,
+        optimizer: Optimizer | None = None,
+        background: bool = False,
+    ) -> None:
+        self.nlp = nlp
+        self.questions = questions
+        self.strategy = strategy
+        self.journal = journal if journal is not None else Journal(None)
+        self.settings = settings or Settings()
+        self.pool = distinct(pool)
+        if not self.pool:
+            raise ValueError("the pool is empty: there is nothing to ask about")
+        if not self.questions.component.labels:
+            raise ValueError(
+                f"{questions.name!r} has no labels: initialize the pipeline first, with the labels "
+                "that are to be annotated"
+            )
+        self._optimizer = optimizer if optimizer is not None else nlp.resume_training()
+        self._examples: dict[int, Example] = {}
+        self._lock = threading.RLock()
+        self._has_answers = threading.Event()
+        self._is_closed = False
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._catch_up()
+        if background:
+            self._thread = threading.Thread(target=self._rehearse_on, daemon=True)
+            self._thread.start()
+            if self._examples:
+                self._has_answers.set()
+
+    # Asking ----------------------------------------------------------------------------
+
+    def ask(self, number: int | None = None) -> list[Task]:
+        """The next questions: those still open, or else as many as asked for.
+
+        Fewer, or none, where the pool has no more.
+        """
+        with self._lock:
+            self._raise_failure()
+            if not self.journal.pending:
+                self.journal.ask(self._choose(number or self.settings.batch))
+            return list(self.journal.pending.values())
+
+    def score(self, tasks: Sequence[Task]) -> list[Question]:
+        """All questions about given inputs, and how sure the model is."""
+        with self._lock:
+            tasks = [set_hashes(task) for task in tasks]
+            docs = [self.questions.make_doc(task) for task in tasks]
+            return self.questions.ask(tasks, docs, self._random(2))
+
+    def _choose(self, number: int) -> list[Task]:
+        random = self._random(0)
+        settled = self._settled_inputs()
+        open_places = [
+            place for place, task in enumerate(self.pool) if task["_input_hash"] not in settled
+        ]
+        window = min(len(open_places), max(self.settings.window, number))
+        drawn = random.choice(len(open_places), size=window, replace=False) if window else []
+        found = self.score([self.pool[open_places[place]] for place in drawn])
+        found = [
+            question
+            for question in found
+            if question.task["_task_hash"] not in self.journal.answers
+        ]
+        if not found:
+            return []
+        candidates = self._describe(found)
+        wanted: list[int] = self.strategy.choose(
+            candidates, min(number, len(found)), random
+        ).tolist()
+        by_chance = iter(random.permutation(len(found)).tolist())
+        chosen: dict[int, Task] = {}
+        for place in wanted:
+            is_random = bool(random.random() < self.settings.epsilon)
+            if is_random or place in chosen:
+                place = next(other for other in by_chance if other not in chosen)
+            question = found[place]
+            chosen[place] = {**question.task, RANDOM: is_random, EXPECTED: question.expected}
+        return list(chosen.values())
+
+    def _settled_inputs(self) -> set[int]:
+        """The inputs with nothing left to ask."""
+        asked = {task["_input_hash"] for task in self.journal.answers.values()}
+        if self.questions.view_id == "choice":
+            return asked
+        # A refused yes-or-no question leaves room for others about the same input.
+        return {key for key in asked if self._is_settled(key)}
+
+    def _is_settled(self, key: int) -> bool:
+        answers = self.journal.of_input(key)
+        if any(task["answer"] == "ignore" for task in answers):
+            return True
+        is_exclusive = self.questions.is_exclusive
+        return is_exclusive and any(task["answer"] == "accept" for task in answers)
+
+    def _random(self, purpose: int) -> np.random.Generator:
+        """The same numbers after a restart: drawn by how many answers there are."""
+        return np.random.default_rng([self.settings.seed, len(self.journal), purpose])
+
+    def _describe(self, found: list[Question]) -> Candidates:
+        probabilities = _stack([question.probabilities for question in found])
+        vectors = None
+        if self.strategy.needs_vectors:
+            describe = getattr(self.questions.component, "vectors", None)
+            docs = [self.questions.make_doc(question.task) for question in found]
+            with suppress(TypeError):  # a model that has none
+                vectors = np.asarray(describe(docs), dtype=np.float64) if describe else None
+            if vectors is None and self.nlp.vocab.vectors_length:
+                vectors = np.array([doc.vector for doc in docs], dtype=np.float64)
+        return Candidates(probabilities, vectors, self._draw(found))
+
+    def _draw(self, found: list[Question]) -> Any:
+        draw = getattr(self.questions.component, "draw_probabilities", None)
+        if not self.strategy.n_draws or draw is None:
+            return None
+        docs = [self.questions.make_doc(question.task) for question in found]
+        return np.asarray(draw(docs, n_draws=self.strategy.n_draws), dtype=np.float64)
+
+    # Learning --------------------------------------------------------------------------
+
+    def receive(self, tasks: Iterable[Task]) -> None:
+        """Write answers down and learn from them.
+
+        Raises:
+            ValueError: an answer cannot be used; nothing is written then.
+        """
+        tasks = [set_hashes(task) for task in tasks]
+        with self._lock:
+            self._raise_failure()
+            for task in tasks:
+                check_answer(task)
+                self.questions.check(task)
+            self.journal.write(tasks)
+            self._learn({task["_input_hash"] for task in tasks})
+
+    def undo(self) -> Task | None:
+        """Take the last answer back, and return its task, to be asked again.
+
+        What was learned at once is unlearned exactly. What a network learned by gradient
+        from it stays until other examples have covered it.
+        """
+        with self._lock:
+            task = self.journal.undo()
+            if task is not None:
+                self._learn({task["_input_hash"]}, correcting=True)
+            return task
+
+    def progress(self) -> Progress:
+        """How far the session has come."""
+        with self._lock:
+            answers = self.journal.answers.values()
+            asked = {task["_input_hash"] for task in answers}
+            drawn = [task for task in answers if task.get(RANDOM) and task["answer"] != "ignore"]
+            right = [_was_right(task) for task in drawn]
+            return Progress(
+                n_answers=len(self.journal),
+                n_left=sum(task["_input_hash"] not in asked for task in self.pool),
+                n_random=len(drawn),
+                accuracy=sum(right) / len(right) if right else None,
+            )
+
+    def close(self) -> None:
+        """End the background thread, after the step that it is at."""
+        self._is_closed = True
+        self._has_answers.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._raise_failure()
+
+    def _catch_up(self) -> None:
+        answers = list(self.journal.answers.values())
+        for task in answers:
+            self.questions.check(task)
+        inputs = list(dict.fromkeys(task["_input_hash"] for task in answers))
+        for key in inputs:
+            self._read(key)
+        self._learn_at_once(list(self._examples.values()))
+
+    def _learn(self, inputs: set[int], *, correcting: bool = False) -> None:
+        before = {key: self._examples.get(key) for key in inputs}
+        for key in inputs:
+            self._read(key)
+        replaced = [eg.predicted for key, eg in before.items() if eg is not None]
+        forget = getattr(self.questions.component, "forget", None)
+        if replaced and forget is not None:
+            # A model that cannot forget learns the correction by gradient.
+            with suppress(TypeError):
+                forget(replaced)
+        self._learn_at_once([self._examples[key] for key in inputs if key in self._examples])
+        if self._thread is not None:
+            self._has_answers.set()
+        elif not correcting:
+            for batch in self._rehearsal():
+                self._step(batch)
+
+    def _read(self, key: int) -> None:
+        answers = self.journal.of_input(key)
+        example = self.questions.read(answers) if answers else None
+        if example is None:
+            self._examples.pop(key, None)
+        else:
+            self._examples[key] = example
+
+    def _learn_at_once(self, examples: list[Example]) -> None:
+        learn = getattr(self.questions.component, "learn_at_once", None)
+        if learn is not None and examples:
+            learn(examples)
+
+    def _rehearsal(self) -> list[list[Example]]:
+        random = self._random(1)
+        examples = list(self._examples.values())
+        batches: list[list[Example]] = []
+        for _ in range(self.settings.epochs if examples else 0):
+            order = random.permutation(len(examples))
+            shuffled = [examples[place] for place in order]
+            batches += [list(batch) for batch in minibatch(shuffled, self.settings.minibatch)]
+        return batches
+
+    def _step(self, batch: list[Example]) -> None:
+        others = [name for name in self.nlp.pipe_names if name != self.questions.name]
+        self.nlp.update(batch, sgd=self._optimizer, drop=self.settings.drop, exclude=others)
+
+    def _rehearse_on(self) -> None:
+        """What the background thread does: go through the examples whenever there are new ones."""
+        try:
+            while not self._is_closed:
+                self._has_answers.wait()
+                self._has_answers.clear()
+                with self._lock:
+                    batches = self._rehearsal()
+                for batch in batches:
+                    if self._is_closed or self._has_answers.is_set():
+                        break  # new answers: begin again, with them
+                    with self._lock:
+                        self._step(batch)
+        except BaseException as failure:  # told to the annotator at the next question
+            self._failure = failure
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise RuntimeError(
+                f"rehearsing the answers failed: {type(failure).__name__}: {failure}. No answer is "
+                "lost; start again to go on"
+            ) from failure
+
+
+def _was_right(task: Task) -> bool:
+    if "options" in task:
+        return task["answer"] == "accept" and task[EXPECTED] in task.get("accept", [])
+    return task[EXPECTED] == task["answer"]
+
+
+def _stack(rows: list[Any]) -> Any:
+    width = max(len(row) for row in rows)
+    return np.stack([np.pad(row, (0, width - len(row))) for row in rows]).astype(np.float64)

@@ -1,0 +1,241 @@
+"""A session: asking, answering, correcting, breaking off and going on."""
+
+import time
+
+import pytest
+import spacy
+from spacy.training import Example
+from spacy.util import registry
+
+from spacy_torch.annotation.active import EXPECTED, RANDOM, ActiveLearner, Settings
+from spacy_torch.annotation.journal import Journal
+from spacy_torch.annotation.questions import ChoiceQuestions, YesNoQuestions
+
+FAST = {"@architectures": "spacy-torch.FastTextCat.v1", "exclusive_classes": True, "width": 16}
+SLOW = {
+    "@architectures": "spacy-torch.TextCat.v1",
+    "exclusive_classes": True,
+    "encoder": {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "width": 16, "depth": 1},
+}
+GOOD, BAD = ("good", "great", "fine", "nice"), ("bad", "awful", "poor", "sad")
+TEXTS = [f"{word} {thing}" for word in (*GOOD, *BAD) for thing in ("film", "soup", "day", "hat")]
+POOL = [{"text": text} for text in TEXTS]
+
+
+def gold(text):
+    return "POS" if text.split()[0] in GOOD else "NEG"
+
+
+def make_nlp(model=FAST, factory="torch_textcat"):
+    spacy.util.fix_random_seed(0)
+    nlp = spacy.blank("en")
+    textcat = nlp.add_pipe(factory, config={"model": model}, name="textcat")
+    example = Example.from_dict(nlp.make_doc("good film"), {"cats": {"POS": 1.0, "NEG": 0.0}})
+    textcat.initialize(lambda: [example], nlp=nlp, labels=["POS", "NEG"], pool=TEXTS)
+    return nlp
+
+
+def make_learner(
+    nlp=None, questions=ChoiceQuestions, *, journal=None, pool=POOL, background=False, **settings
+):
+    nlp = nlp or make_nlp()
+    return ActiveLearner(
+        nlp,
+        questions(nlp, "textcat"),
+        pool,
+        strategy=registry.torch_query_strategies.get("spacy-torch.Margin.v1")(),
+        journal=journal,
+        settings=Settings(**{"batch": 4, "epochs": 1, **settings}),
+        background=background,
+    )
+
+
+def reply(task, *, flip=False):
+    label = gold(task["text"])
+    if flip:
+        label = "NEG" if label == "POS" else "POS"
+    if "options" in task:
+        return {**task, "accept": [label], "answer": "accept"}
+    return {**task, "answer": "accept" if task["label"] == label else "reject"}
+
+
+def scores(learner):
+    return [doc.cats for doc in learner.nlp.pipe(TEXTS)]
+
+
+def accuracy(learner):
+    found = [max(cats, key=cats.get) for cats in scores(learner)]
+    return sum(label == gold(text) for label, text in zip(found, TEXTS, strict=True)) / len(TEXTS)
+
+
+@pytest.mark.parametrize("questions", [ChoiceQuestions, YesNoQuestions])
+@pytest.mark.parametrize("model", [FAST, SLOW, {**FAST, "slow": SLOW}])
+def test_a_session_learns_what_it_is_told_and_ends(questions, model):
+    learner = make_learner(make_nlp(model), questions, epochs=8)
+    asked = []
+    while tasks := learner.ask():
+        asked += [task["_task_hash"] for task in tasks]
+        learner.receive([reply(task) for task in tasks])
+    assert len(asked) == len(set(asked)) >= len(TEXTS)
+    assert learner.progress().n_left == 0
+    assert accuracy(learner) > 0.9
+
+
+def test_open_questions_are_asked_until_they_are_answered():
+    learner = make_learner()
+    tasks = learner.ask()
+    assert learner.ask() == tasks
+    learner.receive([reply(tasks[0])])
+    assert learner.ask() == tasks[1:]
+
+
+def test_a_score_goes_with_each_question_and_other_keys_stay():
+    learner = make_learner(pool=[{**task, "meta": {"source": "web"}} for task in POOL])
+    task = learner.ask()[0]
+    assert task["meta"] == {"source": "web", "score": 0.5}
+    assert [option["id"] for option in task["options"]] == ["POS", "NEG"]
+
+
+def test_an_answer_taken_back_leaves_no_trace_in_what_is_learned_at_once():
+    learner = make_learner()
+    tasks = learner.ask()
+    learner.receive([reply(task) for task in tasks[:3]])
+    before = scores(learner)
+    learner.receive([reply(tasks[3], flip=True)])
+    assert scores(learner) != before
+    assert learner.undo() == tasks[3]
+    assert scores(learner) == before
+    assert learner.ask() == [tasks[3]]
+    learner.receive([reply(tasks[3])])
+    other = make_learner()
+    other.receive([reply(task) for task in tasks])
+    assert scores(learner) == scores(other)
+
+
+def test_of_two_answers_the_later_one_counts():
+    learner, other = make_learner(), make_learner()
+    tasks = learner.ask()
+    learner.receive([reply(task, flip=True) for task in tasks])
+    learner.receive([reply(task) for task in tasks])
+    other.receive([reply(task) for task in tasks])
+    assert scores(learner) == scores(other)
+
+
+def test_a_yes_replaces_the_yes_to_another_label_of_the_same_text():
+    learner = make_learner(questions=YesNoQuestions)
+    wrong, right, no = (
+        {"text": "good film", "label": label, "answer": answer}
+        for label, answer in (("NEG", "accept"), ("POS", "accept"), ("NEG", "reject"))
+    )
+    other = make_learner(questions=YesNoQuestions)
+    learner.receive([wrong])
+    learner.receive([right])
+    other.receive([no, right])
+    assert learner.nlp("good film").cats["POS"] > 0.5
+    other_cats = other.nlp("good film").cats
+    assert learner.nlp("good film").cats == pytest.approx(other_cats)
+
+
+def test_what_is_ignored_teaches_nothing_and_is_not_asked_again():
+    learner = make_learner()
+    before = scores(learner)
+    tasks = learner.ask()
+    learner.receive([{**task, "answer": "ignore"} for task in tasks])
+    assert scores(learner) == before
+    asked = {task["text"] for _ in range(20) for task in learner.ask()}
+    assert not asked & {task["text"] for task in tasks}
+
+
+@pytest.mark.parametrize("n_answered", [0, 3, 5])
+def test_after_a_restart_the_same_questions_are_asked(tmp_path, n_answered):
+    path = tmp_path / "answers.jsonl"
+    learner = make_learner(journal=Journal(path))
+    for _ in range(n_answered):
+        learner.receive([reply(learner.ask()[0])])
+    tasks = learner.ask()
+    again = make_learner(journal=Journal(path))
+    assert again.ask() == tasks
+    assert scores(again) == scores(learner)
+
+
+def test_a_saved_pipeline_goes_on_with_its_journal(tmp_path):
+    learner = make_learner(journal=Journal(tmp_path / "answers.jsonl"))
+    learner.receive([reply(task) for task in learner.ask()])
+    learner.nlp.to_disk(tmp_path / "model")
+    learner.receive([reply(task) for task in learner.ask()])
+    nlp = spacy.load(tmp_path / "model")
+    again = make_learner(nlp, journal=Journal(tmp_path / "answers.jsonl"))
+    assert scores(again) == scores(learner)
+
+
+def test_random_questions_say_how_good_the_model_is():
+    learner = make_learner(epsilon=1.0)
+    assert learner.progress().accuracy is None
+    right = total = 0
+    for _ in range(4):
+        tasks = learner.ask()
+        assert all(task[RANDOM] for task in tasks)
+        right += sum(task[EXPECTED] == gold(task["text"]) for task in tasks)
+        total += len(tasks)
+        learner.receive([reply(task) for task in tasks])
+    assert learner.progress().accuracy == right / total
+    assert make_learner(epsilon=0.0).ask()[0][RANDOM] is False
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"label": "ODD", "answer": "accept"}, "the label 'ODD', which 'textcat' does not have"),
+        ({"label": "POS"}, "must be one of .*, got None in 'good film'"),
+        ({"label": "POS", "answer": "maybe"}, "got 'maybe'"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_is_not_written(tmp_path, task, message):
+    learner = make_learner(questions=YesNoQuestions, journal=Journal(tmp_path / "answers.jsonl"))
+    with pytest.raises(ValueError, match=message):
+        learner.receive([{"text": "good film", **task}])
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_two_exclusive_labels_at_once_are_refused():
+    learner = make_learner()
+    task = {**learner.ask()[0], "accept": ["POS", "NEG"], "answer": "accept"}
+    with pytest.raises(ValueError, match="exclude each other: choose one"):
+        learner.receive([task])
+
+
+def test_a_pool_must_hold_something_and_a_component_labels():
+    with pytest.raises(ValueError, match="the pool is empty"):
+        make_learner(pool=[])
+    nlp = spacy.blank("en")
+    nlp.add_pipe("torch_textcat", name="textcat")
+    with pytest.raises(ValueError, match="'textcat' has no labels: initialize the pipeline"):
+        make_learner(nlp)
+
+
+def test_rehearsing_in_the_background_does_not_hold_up_answers():
+    learner = make_learner(make_nlp(SLOW), background=True, epochs=200)
+    tasks = learner.ask()
+    learner.receive([reply(task) for task in tasks])
+    later = learner.ask()
+    learner.receive([reply(task) for task in later])  # breaks the first rehearsal off
+    deadline = time.monotonic() + 60
+    while accuracy(learner) < 0.6 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    learner.close()
+    assert accuracy(learner) >= 0.6
+    assert len(learner.journal) == 8
+
+
+def test_a_failure_in_the_background_is_told_and_loses_nothing(monkeypatch):
+    learner = make_learner(make_nlp(SLOW), background=True)
+
+    def fail(*args, **kwargs):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(learner.nlp, "update", fail)
+    learner.receive([reply(task) for task in learner.ask()])
+    learner._thread.join(timeout=30)
+    with pytest.raises(RuntimeError, match="MemoryError: no room. No answer is lost"):
+        learner.ask()
+    assert len(learner.journal) == 4
