@@ -106,11 +106,6 @@ class Morphologizer(TorchPipe):
 
     @property
     @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
-    @property
-    @override
     def label_data(self) -> dict[str, dict[str, Any]]:
         return {"morph": dict(self.cfg["labels_morph"]), "pos": dict(self.cfg["labels_pos"])}
 

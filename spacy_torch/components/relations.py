@@ -14,7 +14,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer
+from thinc.api import Config, Model
 from torch import Tensor
 from typing_extensions import override
 
@@ -160,11 +160,6 @@ class Relations(TorchPipe):
         """Whether a pair has one label at most."""
         return not self.model.attrs["multi_label"]
 
-    @property
-    @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
     @override
     def predict(self, docs: Iterable[Doc]) -> list[tuple[list[Pair], NDArray[numpy.float32]]]:
         """The candidate pairs of each document, and a probability for each pair and column."""
@@ -212,30 +207,8 @@ class Relations(TorchPipe):
         ]
 
     @override
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        examples = list(examples)
-        with self._spans_to_train_on(examples):
-            return super().update(examples, drop=drop, sgd=sgd, losses=losses)
-
-    @override
-    def rehearse(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        examples = list(examples)
-        with self._spans_to_train_on(examples):
-            return super().rehearse(examples, drop=drop, sgd=sgd, losses=losses)
+    def while_learning(self, examples: Sequence[Example]) -> AbstractContextManager[Any]:
+        return gold_spans(examples) if self.cfg["use_gold_spans"] else nullcontext()
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:
@@ -274,9 +247,6 @@ class Relations(TorchPipe):
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         self.model.initialize(X=sample, Y=len(self.labels))
         self.note_labels()
-
-    def _spans_to_train_on(self, examples: Sequence[Example]) -> AbstractContextManager[None]:
-        return gold_spans(examples) if self.cfg["use_gold_spans"] else nullcontext()
 
     def _find_pairs(self, docs: Sequence[Doc]) -> list[list[Pair]]:
         return [list(self.model.attrs["candidates"](doc)) for doc in docs]

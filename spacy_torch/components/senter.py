@@ -92,11 +92,6 @@ class SentenceRecognizer(TorchPipe):
         self.loss = loss
 
     @property
-    @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
-    @property
     def hide_labels(self) -> bool:
         """Keep "I" and "S" out of the pipeline's meta: they are not the user's."""
         return True

@@ -165,11 +165,6 @@ class SpanCategorizer(TorchPipe):
         """Whether a span has at most one label."""
         return not self.model.attrs.get("multi_label", True)
 
-    @property
-    @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
     # Predicting -------------------------------------------------------------------------
 
     def suggest(self, docs: Sequence[Doc]) -> Suggestions:

@@ -83,11 +83,6 @@ class Tagger(TorchPipe):
         super().__init__(vocab, model, name, scorer=scorer, overwrite=overwrite)
         self.loss = loss
 
-    @property
-    @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
     @override
     def predict(self, docs: Iterable[Doc]) -> Any:
         return best_columns(self, docs)

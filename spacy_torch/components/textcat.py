@@ -185,11 +185,6 @@ class TextCategorizer(TorchPipe):
         """Unknown labels are masked."""
         return True
 
-    @property
-    @override
-    def loss_name(self) -> str:
-        return repr(self.loss)
-
     @override
     def set_annotations(self, docs: Iterable[Doc], scores: Any) -> None:
         labels = self.labels

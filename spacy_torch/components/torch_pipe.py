@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -95,10 +96,15 @@ class TorchPipe(TrainablePipe):
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         """Learn what needs no gradient, before the step; nothing, unless a subclass does."""
 
+    def while_learning(self, examples: Sequence[Example]) -> AbstractContextManager[Any]:
+        """What holds while a batch is learned from; nothing, unless a subclass gives something."""
+        return nullcontext()
+
     @property
     def loss_name(self) -> str:
-        """What an error calls the loss."""
-        return f"{type(self).__name__}.compute_loss"
+        """What an error calls the loss: the attribute `loss`, where there is one."""
+        loss = getattr(self, "loss", None)
+        return f"{type(self).__name__}.compute_loss" if loss is None else repr(loss)
 
     # Labels -----------------------------------------------------------------------------
 
@@ -166,14 +172,15 @@ class TorchPipe(TrainablePipe):
         """Learn from a batch; the loss added to `losses` is the sum over its examples."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
-        self.learn_at_once(examples)
-        return self._learn(
-            [eg.predicted for eg in examples],
-            partial(self.compute_loss, examples),
-            drop=drop,
-            sgd=sgd,
-            losses=losses,
-        )
+        with self.while_learning(examples):
+            self.learn_at_once(examples)
+            return self._learn(
+                [eg.predicted for eg in examples],
+                partial(self.compute_loss, examples),
+                drop=drop,
+                sgd=sgd,
+                losses=losses,
+            )
 
     def rehearse(
         self,
@@ -189,16 +196,18 @@ class TorchPipe(TrainablePipe):
         docs = [eg.predicted for eg in examples]
         if self._rehearsal_model is None or not any(len(doc) for doc in docs):
             return self._learn([], _no_loss, drop=drop, sgd=sgd, losses=losses)
-        inputs = self.make_inputs(docs)
-        before, _ = run_tensors(self._rehearsal_model.get_ref("logits"), inputs, is_train=False)
-        return self._learn(
-            docs,
-            partial(squared_distance, before),
-            inputs=inputs,
-            drop=drop,
-            sgd=sgd,
-            losses=losses,
-        )
+        logits_before = self._rehearsal_model.get_ref("logits")
+        with self.while_learning(examples):
+            inputs = self.make_inputs(docs)
+            before, _ = run_tensors(logits_before, inputs, is_train=False)
+            return self._learn(
+                docs,
+                partial(squared_distance, before),
+                inputs=inputs,
+                drop=drop,
+                sgd=sgd,
+                losses=losses,
+            )
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Step the weights with the gradients collected so far."""
