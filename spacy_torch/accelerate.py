@@ -112,6 +112,10 @@ def accelerate(nlp: Language, texts: Sequence[str | Doc] | None = None) -> Repor
     `spacy.MaxoutWindowEncoder`, static vectors included, in a shared `tok2vec` and inside
     any component. The pipeline given stays as it is.
 
+    One as small as that of a `senter` (16 wide), which takes a hundredth of a pipeline's time,
+    gains only in batches of some tens of texts: in `en_core_web_sm` it is 0.6 to 0.8 times as
+    fast on 1 to 16 sentences at a time, 1.6 times on 64, and 2.2 times on 256.
+
     Args:
         texts: the sample on which both are compared; default: example sentences of the
             pipeline's language.

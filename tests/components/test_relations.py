@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -16,6 +17,7 @@ from spacy_torch.components.relation_targets import RelationTargets
 from spacy_torch.components.skipped import Skipped
 from spacy_torch.features.relations import Relation, SpanRef, register_relations, set_relations
 from spacy_torch.features.span_pairs import build_entity_pairs
+from spacy_torch.nn import relation_classifier
 
 PAIRS = {"@misc": "spacy-torch.EntityPairs.v1"}
 # The words, the entities, and the relations between them as (head, tail, label).
@@ -375,3 +377,35 @@ def test_model_of_another_task_is_refused():
 def test_loss_of_the_other_kind_of_labels_is_refused():
     with pytest.raises(ValueError, match="has exclusive labels, which the loss"):
         make_nlp(loss={"@torch_losses": "spacy-torch.BinaryCrossEntropy.v1"})
+
+
+def test_text_with_hundreds_of_entities_is_learned_and_annotated_in_parts(monkeypatch):
+    def run(max_rows: int) -> tuple[list[int], float, numpy.ndarray]:
+        monkeypatch.setattr(relation_classifier, "MAX_ROWS", max_rows)
+        torch.manual_seed(0)
+        nlp = make_nlp(pairs={**PAIRS, "max_distance": 6})
+        words = ["Ann" if i % 2 == 0 else "sees" for i in range(240)]
+        reference = Doc(nlp.vocab, words)
+        reference.ents = [Span(reference, i, i + 1, "PERSON") for i in range(0, 240, 2)]
+        pairs = zip(reference.ents[:-1], reference.ents[1:], strict=True)
+        reference._.relations = [(head, tail, "sees") for head, tail in pairs]
+        examples = [Example(Doc(nlp.vocab, words), reference)]
+        optimizer = nlp.initialize(lambda: examples)
+        pipe = nlp.get_pipe("torch_relations")
+        module = get_shim(pipe.logits_model).module
+        n_rows: list[int] = []
+        module.see_distances.register_forward_hook(
+            lambda _, inputs, __: n_rows.append(len(inputs[0]))
+        )
+        loss = nlp.update(examples, sgd=optimizer)["torch_relations"]
+        (found,) = pipe.probabilities([reference])
+        return n_rows, loss, found.values
+
+    n_rows, loss, values = run(500)
+    _, loss_at_once, values_at_once = run(10**9)
+    # 120 entities, at most six tokens apart: three on either side but for the ends.
+    assert len(values) == 2 * (119 + 118 + 117)
+    assert max(n_rows) < 500 + 7 + 2 * 3  # one more pair, and its context
+    assert sum(n_rows) > 3 * 500
+    assert loss == pytest.approx(loss_at_once, rel=1e-4)
+    numpy.testing.assert_allclose(values, values_at_once, atol=1e-5)
