@@ -222,8 +222,7 @@ class EntityRecognizer(TorchPipe):
             ValueError: there is no label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples()):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples()))
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         check_any_label(self.name, self.labels, step="annotate doc.ents in the training examples")
         self.model.initialize(X=sample, Y=len(self.labels))

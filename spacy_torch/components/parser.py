@@ -199,8 +199,7 @@ class Parser(TorchPipe):
             ValueError: there is no label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples()):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples()))
         step = "annotate token.head and token.dep in the training examples"
         check_any_label(self.name, self.labels, step=step)
         sample = [eg.reference for eg in islice(get_examples(), 10)]

@@ -239,8 +239,7 @@ class Relations(TorchPipe):
             ValueError: there is no label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples()):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples()))
         step = "set doc._.relations on the references of the training examples"
         check_any_label(self.name, self.labels, step=step)
         self._targets = RelationTargets(self.cfg["seed"])

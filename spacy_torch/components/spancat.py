@@ -287,8 +287,7 @@ class SpanCategorizer(TorchPipe):
             ValueError: there is no label, or a threshold is of something else than a label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples(), self.key):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples(), self.key))
         check_labels_known(self.name, self.labels, self.cfg["thresholds"], key=self.key)
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         nothing = Suggestions.none(len(sample))

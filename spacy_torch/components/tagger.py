@@ -115,8 +115,7 @@ class Tagger(TorchPipe):
             ValueError: there is no label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples()):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples()))
         sample = [eg.reference for eg in islice(get_examples(), 10)]
         initialize_token_model(self, sample, step="annotate token.tag in the training examples")
 

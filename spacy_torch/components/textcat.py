@@ -271,8 +271,7 @@ class TextCategorizer(TorchPipe):
                 class weights or thresholds name something else than a label.
         """
         self._begin_initialize(get_examples, nlp)
-        for label in labels if labels is not None else _find_labels(get_examples()):
-            self.add_label(label)
+        self._add_labels(labels, lambda: _find_labels(get_examples()))
         check_labels(
             self.name, self.labels, exclusive=self.exclusive, positive_label=positive_label
         )

@@ -259,6 +259,20 @@ class TorchPipe(TrainablePipe):
         """Count what is not learned from, and log the first for each reason."""
         self.skipped.add(reason, count, name=self.name, value=value, step=step)
 
+    def _add_labels(self, given: Iterable[str] | None, find: Callable[[], Iterable[str]]) -> None:
+        """Add the labels that `initialize` was given, or else those that examples have.
+
+        Raises:
+            ValueError: a single text is given.
+        """
+        if isinstance(given, str):
+            raise ValueError(
+                f"{self.name!r}: labels must be a list of labels, got {given!r}: put it into a "
+                f"list, [{given!r}]"
+            )
+        for label in find() if given is None else given:
+            self.add_label(label)
+
     def _begin_initialize(
         self, get_examples: Callable[[], Iterable[Example]], nlp: Language | None
     ) -> None:

@@ -13,6 +13,7 @@ import spacy
 import torch
 from safetensors.torch import load_file
 from spacy.language import Language
+from spacy.training import Example
 from tiny_textcat import make_examples, make_nlp, predict, train
 
 from spacy_torch.bridge import weights
@@ -246,3 +247,16 @@ def test_settings_are_saved_as_json(tmp_path):
     cfg = json.loads((tmp_path / NAME / "cfg").read_text())
     assert cfg["labels"] == ["good", "bad"]
     assert cfg["class_weights"] == {"good": 2.0}
+
+
+@pytest.mark.parametrize(
+    "factory",
+    ["torch_tagger", "torch_ner", "torch_parser", "torch_spancat", "torch_textcat"],
+)
+def test_single_text_is_no_list_of_labels(factory):
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe(factory)
+    doc = nlp.make_doc("a b")
+    with pytest.raises(ValueError, match=rf"'{factory}': labels must be a list of labels, got 'AB"):
+        pipe.initialize(lambda: [Example(doc, doc)], labels="ABC")
+    assert pipe.labels == ()
