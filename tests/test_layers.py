@@ -30,6 +30,11 @@ OURS = {
     # who read or annotate what has no place in spaCy's Doc.
     "package": {
         "registry",
+        "*.Box",
+        "*.register_boxes",
+        "*.set_boxes",
+        "*.get_picture",
+        "*.set_picture",
         "*.Relation",
         "*.register_relations",
         "*.set_relations",

@@ -31,6 +31,7 @@ MAX_PIXELS = 89_478_485
 
 _ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_LENGTH = 256, 257
+_LONGEST_SEARCH = 1 << 26  # bytes
 _TRANSPOSED = {  # by the Exif 2.32 specification: what makes the picture upright
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -184,9 +185,10 @@ def _may_have_exif(image: Any) -> bool:
         return True
     place = file.tell()
     file.seek(0)
-    content = file.read()
+    content = file.read(_LONGEST_SEARCH)
     file.seek(place)
-    return b"eXIf" in content or b"Raw profile type" in content
+    is_cut = len(content) == _LONGEST_SEARCH
+    return is_cut or b"eXIf" in content or b"Raw profile type" in content
 
 
 def _turn(size: tuple[int, int], orientation: int) -> tuple[int, int]:
