@@ -17,6 +17,7 @@ from spacy_torch.training.annotated_image import make_gold_doc, make_plain_doc
 from spacy_torch.training.held_out import hold_out
 from spacy_torch.training.image_formats import (
     READERS,
+    check_pictures,
     guess_format,
     read_images,
     save_pictures,
@@ -99,6 +100,7 @@ def torch_images(
         None, "--relative-to", help="Folder from which paths are written (default: of the pictures)"
     ),
     save: Path | None = Opt(None, "--save", help="Folder to save pictures in that have no file"),
+    check: bool = Opt(False, "--check", help="Decode all pictures, leave out the damaged ones"),
     dev_split: float = Opt(0.0, "--dev-split", "-d", help="Share of the images to hold out"),
     dev_path: Path | None = Opt(
         None, "--dev-output", help="Where to hold them out (default: dev beside the output)"
@@ -120,6 +122,7 @@ def torch_images(
         if not target and output_path.suffix != ".spacy":
             raise ValueError(f"name the format to write with --to: {_FORMATS}")
         annotated = reader.images
+        annotated, wrong = check_pictures(annotated) if check else (annotated, [])
         if save is not None:
             annotated = save_pictures(annotated, save)
         held_path = dev_path or output_path.with_stem("dev")
@@ -127,7 +130,7 @@ def torch_images(
             raise ValueError(f"both parts would go to {output_path}: name one with --dev-output")
         train, dev = split_images(annotated, fraction=dev_split, seed=seed)
         parts = {output_path: train, **({held_path: dev} if dev else {})}
-        reports = [reader.noticed.describe()]
+        reports = [reader.noticed.describe(), *(f"left out: {reason}" for reason in wrong)]
         for path, part in parts.items():
             noticed = write_images(
                 part, path, target or "spacy", nlp=spacy.blank(lang), folder=relative_to

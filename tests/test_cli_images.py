@@ -64,6 +64,16 @@ def test_convert_holds_out_a_share(convert, coco, tmp_path):
     assert (code, "name one with --dev-output" in output) == (1, True)
 
 
+def test_convert_leaves_out_damaged_pictures_when_it_checks_them(convert, coco, tmp_path):
+    path = coco.parent / "3.png"
+    path.write_bytes(path.read_bytes()[:60])
+    assert "10 images" in convert(coco, tmp_path / "a.spacy")[1]
+    code, output = convert(coco, tmp_path / "a.spacy", "--check")
+    assert (code, "9 images" in output) == (0, True)
+    assert "left out: " in output
+    assert "3.png: the image is damaged or cut off" in output
+
+
 def test_convert_goes_from_any_format_to_any(convert, coco, tmp_path):
     folder = coco.parent
     assert convert(coco, tmp_path / "a.jsonl", "--to", "prodigy")[0] == 0

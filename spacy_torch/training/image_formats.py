@@ -140,6 +140,19 @@ def save_pictures(images: Sequence[AnnotatedImage], folder: Path) -> list[Annota
     return saved
 
 
+def check_pictures(images: Sequence[AnnotatedImage]) -> tuple[list[AnnotatedImage], list[str]]:
+    """The images whose pictures can be decoded, and what is wrong with the others."""
+    good: list[AnnotatedImage] = []
+    wrong: list[str] = []
+    for image in images:
+        try:
+            image.picture.open()
+            good.append(image)
+        except (OSError, ValueError) as error:
+            wrong.append(str(error))
+    return good, wrong
+
+
 def split_images(
     images: Sequence[AnnotatedImage], *, fraction: float, seed: int
 ) -> tuple[list[AnnotatedImage], list[AnnotatedImage]]:
