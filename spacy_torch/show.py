@@ -102,7 +102,7 @@ class _Style(NamedTuple):
         from PIL import ImageFont
 
         letters = side // 45
-        loaded = ImageFont.truetype(font, letters) if font else ImageFont.load_default(letters)
+        loaded = ImageFont.truetype(str(font), letters) if font else ImageFont.load_default(letters)
         return cls(max(2, side // 400), max(4, side // 140), loaded)
 
 

@@ -99,8 +99,13 @@ class Picture:
         if self.data is not None:
             return _digest(self.data)
         assert self.path is not None
-        state = os.stat(self.path)
-        return _digest_file(self.path, state.st_mtime_ns, state.st_size)
+        try:
+            state = os.stat(self.path)
+            return _digest_file(self.path, state.st_mtime_ns, state.st_size)
+        except OSError as error:
+            raise type(error)(
+                f"{self.path}: the picture cannot be read: {error.strerror}"
+            ) from error
 
     @property
     def size(self) -> tuple[int, int]:

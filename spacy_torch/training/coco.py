@@ -84,7 +84,7 @@ def coco_to_images(data: Any, source: ImageSource, *, name: str) -> Iterator[Ann
             raise ValueError(f"{where}: there is another image with the id {identity!r}")
         seen.add(identity)
         picture = source.find_picture(get_text(record, "file_name", where), where=where)
-        size = picture.size
+        size = source.measure(picture, where=where)
         found = boxes.pop(identity, [])
         checked = (source.check_boxes([box], size, where=place) for place, box in found)
         yield AnnotatedImage(picture, boxes=tuple(box for part in checked for box in part))

@@ -56,6 +56,17 @@ class ImageSource:
             )
         return Picture(path=found)
 
+    def measure(self, picture: Picture, *, where: str) -> tuple[int, int]:
+        """Width and height of a picture.
+
+        Raises:
+            ValueError: it is no image; the message begins with `where`.
+        """
+        try:
+            return picture.size
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+
     def check_label(self, label: str, *, where: str) -> str:
         """The label, if it exists.
 

@@ -127,7 +127,7 @@ def task_to_image(
     chosen = next((a for a in annotations if a.get("ground_truth")), annotations[-1])
     data = get_object(task.get("data"), "'data'", where)
     picture = source.find_picture(_read_path(get_text(data, image_key, where)), where=where)
-    size = picture.size
+    size = source.measure(picture, where=where)
     boxes: list[Box] = []
     cats: dict[str, float] = {}
     has_boxes = has_cats = False

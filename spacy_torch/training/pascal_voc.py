@@ -101,7 +101,7 @@ def xml_to_image(
     boxes: list[Box] = []
     for number, element in enumerate(root.findall("object"), start=1):
         boxes.append(_read_box(element, f"{name}, object {number}", from_one=from_one))
-    size = picture.size
+    size = source.measure(picture, where=name)
     checked = (
         source.check_boxes([box], size, where=f"{name}, object {number}")
         for number, box in enumerate(boxes, start=1)

@@ -103,7 +103,8 @@ def task_to_image(
         source.noticed.add("lines skipped that are rejected as a whole", where=where)
         return None
     picture = source.find_picture(image, where=where)
-    checked = source.check_boxes(boxes, picture.size, where=where) if boxes else ()
+    size = source.measure(picture, where=where)
+    checked = source.check_boxes(boxes, size, where=where)
     return AnnotatedImage(
         picture,
         boxes=None if not has_boxes else checked if answer == "accept" else (),

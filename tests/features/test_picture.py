@@ -45,6 +45,8 @@ def test_nothing_is_read_before_someone_looks(tmp_path):
     for look in (picture.open, picture.read_bytes, lambda: picture.size, lambda: picture.key):
         with pytest.raises(FileNotFoundError, match=r"missing\.png"):
             look()
+    with pytest.raises(FileNotFoundError, match=r"missing\.png: the picture cannot be read"):
+        _ = picture.key
 
 
 def test_key_is_that_of_the_content(path, tmp_path):

@@ -163,7 +163,10 @@ def test_text_may_be_a_caption(read):
         ({**LINE, "image": "https://a.b/c.png"}, r"line 2: .*nothing is fetched from a URL"),
         ({**LINE, "image": "../../etc/passwd"}, r"line 2: .*leads out of the folder"),
         ({**LINE, "image": "data:image/png;base64,?"}, "line 2: .*is not valid Base64"),
-        ({**LINE, "image": "data:image/png;base64,aGVsbG8="}, "this is not an image of a known"),
+        (
+            {**LINE, "image": "data:image/png;base64,aGVsbG8="},
+            "line 2: image-.*: this is not an",
+        ),
     ],
 )
 def test_mistake_in_a_file_is_named_with_its_line(read, task, message):
