@@ -29,6 +29,7 @@ TABLES: dict[str, dict[str, str]] = {
         "spancat_restaurant8k": "benchmarks.spancat:measure",
         "english_ewt": "benchmarks.english_ewt:measure",
         "ewt_accuracy": "benchmarks.ewt_accuracy:measure",
+        "ewt_long": "benchmarks.ewt_accuracy:measure_long",
         "ner_speed": "benchmarks.ner_speed:measure",
         "ner_wnut17": "benchmarks.ner_wnut17:measure",
         "ner_minilm": "benchmarks.ner_wnut17:measure_minilm",

@@ -27,6 +27,7 @@ def build_character_cnn(
     longest_word: int = 32,
     static_vectors: bool = False,
     dropout: float | None = None,
+    word_dropout: float = 0.0,
 ) -> Encoder:
     """`spacy-torch.HashEmbedCNN.v1` with what a small CNN reads from each word's characters.
 
@@ -45,6 +46,7 @@ def build_character_cnn(
             character_width=character_width,
             character_window=character_window,
             dropout=dropout,
+            word_dropout=word_dropout,
         ),
         featurize=HashedTokens(
             attrs,
@@ -68,6 +70,7 @@ def build_character_module(
     character_width: int,
     character_window: int,
     dropout: float | None,
+    word_dropout: float,
     vector_width: int = 0,
 ) -> HashEmbedCNN:
     """The torch module of `build_character_cnn`."""
@@ -82,5 +85,6 @@ def build_character_module(
         pieces=pieces,
         vector_width=vector_width,
         dropout=dropout,
+        word_dropout=word_dropout,
         characters=characters,
     )

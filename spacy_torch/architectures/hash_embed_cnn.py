@@ -22,6 +22,7 @@ def build_hash_embed_cnn(
     pieces: int = 3,
     static_vectors: bool = False,
     dropout: float | None = None,
+    word_dropout: float = 0.0,
 ) -> Encoder:
     """Hash embeddings of each token's attributes and convolutions over its neighbours.
 
@@ -42,6 +43,7 @@ def build_hash_embed_cnn(
             window=window,
             pieces=pieces,
             dropout=dropout,
+            word_dropout=word_dropout,
         ),
         featurize=HashedTokens(attrs, rows, static_vectors=static_vectors),
         width=width,

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from spacy_torch.nn.character_cnn import CharacterCNN
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
 from spacy_torch.nn.lstm import PackedLSTM
@@ -32,6 +33,8 @@ class BiLSTM(nn.Module):
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
         dropout_mask: "sequence" drops the same columns in all tokens of a sequence
             (https://arxiv.org/abs/1512.05287), "token" draws anew for each token.
+        word_dropout: see `MultiHashEmbed`.
+        characters: a module that reads the types' characters, mixed in as another attribute.
     """
 
     def __init__(
@@ -44,12 +47,19 @@ class BiLSTM(nn.Module):
         vector_width: int = 0,
         dropout: float | None = None,
         dropout_mask: DropoutMask = "sequence",
+        word_dropout: float = 0.0,
+        characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
         if depth < 1:
             raise ValueError(f"depth must be at least 1, got {depth}")
         self.embed = MultiHashEmbed(
-            rows, width=embed_width, vector_width=vector_width, dropout=dropout
+            rows,
+            width=embed_width,
+            vector_width=vector_width,
+            dropout=dropout,
+            word_dropout=word_dropout,
+            characters=characters,
         )
         self.layers = nn.ModuleList(
             PackedLSTM(width if index else embed_width, width=width) for index in range(depth)

@@ -62,6 +62,9 @@ class MultiHashEmbed(nn.Module):
         rows: the size of each attribute's table.
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+        word_dropout: the share of types that look like unknown words while training: their
+            first attribute is read from random rows of its table, as that of a word which
+            was never seen is.
         characters: a module that reads the types' characters.
     """
 
@@ -72,14 +75,18 @@ class MultiHashEmbed(nn.Module):
         width: int,
         vector_width: int = 0,
         dropout: float | None = None,
+        word_dropout: float = 0.0,
         characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
+        if not 0.0 <= word_dropout < 1.0:
+            raise ValueError(f"word_dropout must be at least 0 and less than 1, got {word_dropout}")
         if not rows or min(rows) < 1:
             raise ValueError(
                 f"rows must give a size of at least 1 for each attribute, got {list(rows)}"
             )
         self.rows = list(rows)
+        self.word_dropout = word_dropout
         # The attributes' tables stand one after the other, so that one call reads all.
         self.table = nn.Parameter(torch.empty(sum(rows), width))
         nn.init.uniform_(self.table, -0.1, 0.1)
@@ -95,7 +102,10 @@ class MultiHashEmbed(nn.Module):
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "type width"]:
         """Embed every type; `embed(batch)[batch.inverse]` gives one row per token."""
-        rows = batch.rows.flatten(0, 1)  # type*attr, 4
+        rows = batch.rows
+        if self.training and self.word_dropout:
+            rows = self._hide_words(rows)
+        rows = rows.flatten(0, 1)  # type*attr, 4
         embedded = sum_rows(self.table, rows)
         parts = [embedded.view(-1, len(self.rows) * embedded.shape[1])]
         if self.static is not None:
@@ -103,6 +113,12 @@ class MultiHashEmbed(nn.Module):
         if self.characters is not None:
             parts.append(self._read_characters(batch, self.characters).to(embedded.dtype))
         return self.mix(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0])
+
+    def _hide_words(self, rows: Int[Tensor, "type attr 4"]) -> Int[Tensor, "type attr 4"]:
+        words, others = rows[:, :1], rows[:, 1:]
+        hidden = torch.rand(len(rows), 1, 1, device=rows.device) < self.word_dropout
+        elsewhere = torch.randint_like(words, self.rows[0])
+        return torch.cat([torch.where(hidden, elsewhere, words), others], dim=1)
 
     def _map_static(self, batch: TokenBatch, weight: Tensor) -> Float[Tensor, "type width"]:
         if batch.vectors is None:

@@ -43,6 +43,7 @@ class HashEmbedCNN(nn.Module):
         pieces: how many linear maps the largest value is taken of.
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+        word_dropout: see `MultiHashEmbed`.
         characters: a module that reads the types' characters, mixed in as another attribute.
     """
 
@@ -56,6 +57,7 @@ class HashEmbedCNN(nn.Module):
         pieces: int = 3,
         vector_width: int = 0,
         dropout: float | None = None,
+        word_dropout: float = 0.0,
         characters: CharacterCNN | None = None,
     ) -> None:
         super().__init__()
@@ -67,7 +69,12 @@ class HashEmbedCNN(nn.Module):
         self.width = width
         self.window = window
         self.embed = MultiHashEmbed(
-            rows, width=width, vector_width=vector_width, dropout=dropout, characters=characters
+            rows,
+            width=width,
+            vector_width=vector_width,
+            dropout=dropout,
+            word_dropout=word_dropout,
+            characters=characters,
         )
         inputs = width * (2 * window + 1)
         self.layers = nn.ModuleList(
