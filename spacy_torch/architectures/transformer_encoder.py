@@ -23,6 +23,7 @@ def build_transformer_encoder(
     rows: list[int] = [2000, 1000, 1000, 1000],  # noqa: B006
     static_vectors: bool = False,
     dropout: float | None = None,
+    word_dropout: float = 0.0,
 ) -> Encoder:
     """Hash embeddings of each token's attributes and attention over its neighbours.
 
@@ -39,6 +40,7 @@ def build_transformer_encoder(
             feed_forward=feed_forward,
             window=window,
             dropout=dropout,
+            word_dropout=word_dropout,
         ),
         featurize=HashedTokens(attrs, rows, static_vectors=static_vectors),
         width=width,

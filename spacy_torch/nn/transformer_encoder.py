@@ -39,6 +39,7 @@ class TransformerEncoder(nn.Module):
         window: the number of neighbours on either side of a token that it sees.
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
+        word_dropout: see `MultiHashEmbed`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class TransformerEncoder(nn.Module):
         window: int = 256,
         vector_width: int = 0,
         dropout: float | None = None,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = {"depth": depth, "n_heads": n_heads, "feed_forward_width": feed_forward_width}
@@ -66,7 +68,13 @@ class TransformerEncoder(nn.Module):
             )
         self.window = window
         self.head_width = width // n_heads
-        self.embed = MultiHashEmbed(rows, width=width, vector_width=vector_width, dropout=dropout)
+        self.embed = MultiHashEmbed(
+            rows,
+            width=width,
+            vector_width=vector_width,
+            dropout=dropout,
+            word_dropout=word_dropout,
+        )
         self.layers = nn.ModuleList(
             TransformerLayer(
                 width=width,
