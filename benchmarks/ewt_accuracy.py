@@ -24,9 +24,9 @@ from benchmarks.timed_training import Learner, train_in_turns
 ACCURATE_CONFIG = ROOT / "configs" / "english_ewt_lstm.cfg"
 # How long each is trained, in pieces of how many seconds they take turns, and after how many
 # pieces the dev set is looked at.
-SECONDS, PIECE, EVALUATE_EVERY = 240.0, 15.0, 4
+SECONDS, PIECE, EVALUATE_EVERY = 180.0, 10.0, 6
 # Of the pipeline that is trained until little gets better.
-LONG_SECONDS, LONG_PIECE = 900.0, 90.0
+LONG_SECONDS, LONG_PIECE = 600.0, 100.0
 # Score -> its name in the table, and by how many points it should be above the peer's.
 SCORES = {
     "pos_acc": ("UPOS", 0.0),

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spacy_torch.nn.encoder_output import check_tokens
-from spacy_torch.nn.structured.arcs import ArcFactors
+from spacy_torch.nn.structured.arcs import N_DISTANCES, ArcFactors
 
 
 class BiaffineParser(nn.Module):
@@ -19,7 +19,8 @@ class BiaffineParser(nn.Module):
     its labels as `d V h + W (d, h) + b` (equation 3), where `d` and `h` are what one-layer
     networks make of the dependent's and the head's vectors. Different from it, the root is no
     token but a score of its own, and a linear layer on all four `d` and `h` tells how likely a
-    sentence starts.
+    sentence starts. Also, `d` and `h` each have a linear score for every kind of distance
+    between the two, as vectors from a convolution do not tell the nearer of two like tokens.
 
     The labels' weights start at zero: an untrained parser prefers no label.
 
@@ -57,8 +58,13 @@ class BiaffineParser(nn.Module):
         self.start = nn.Linear(sum(self.sizes), 1)
         self.arc = nn.Linear(arc_width, arc_width)  # its bias is the u of the paper
         self.root = nn.Linear(arc_width, 1)
+        self.dependent_distance = nn.Linear(arc_width, N_DISTANCES)
+        self.head_distance = nn.Linear(arc_width, N_DISTANCES, bias=False)
         self.label_root = nn.Parameter(torch.zeros(label_width))
         self.label_weights = nn.Parameter(torch.zeros(label_width + 1, label_width + 1, n_labels))
+        for layer in (self.dependent_distance, self.head_distance):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.dependent_distance.bias)
         nn.init.orthogonal_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
@@ -78,6 +84,8 @@ class BiaffineParser(nn.Module):
             roots=self.root(dependents).squeeze(1),
             dependents=self.arc(dependents),
             heads=heads,
+            dependent_distances=self.dependent_distance(dependents),
+            head_distances=self.head_distance(heads),
             label_dependents=label_dependents,
             label_heads=label_heads,
             label_root=self.label_root,

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from spacy_torch.nn.biaffine_parser import BiaffineParser
 from spacy_torch.nn.ragged import Ragged
-from spacy_torch.nn.structured.arcs import batch_sentences
+from spacy_torch.nn.structured.arcs import batch_sentences, kinds_of_distance
 
 
 class Constant(nn.Module):
@@ -26,8 +26,12 @@ def make_parser(vectors: torch.Tensor, **settings: int) -> BiaffineParser:
     return BiaffineParser(Constant(vectors), width=vectors.shape[1], **sizes)
 
 
-def test_arcs_are_scored_by_a_product_and_a_bias_for_the_head():
+def test_arcs_are_scored_by_a_product_a_bias_for_the_head_and_the_distance():
     parser = make_parser(torch.randn(4, 5))
+    for layer in (parser.dependent_distance, parser.head_distance):
+        nn.init.normal_(layer.weight)
+    nn.init.normal_(parser.dependent_distance.bias)
+    kinds = kinds_of_distance(4)
     vectors = parser.encoder.values
     (batch,) = batch_sentences(torch.arange(4), [4])
     scores = parser(None).score_arcs(batch)[0]
@@ -39,9 +43,18 @@ def test_arcs_are_scored_by_a_product_and_a_bias_for_the_head():
         for head in range(4):
             h = of_heads[head]
             expected = h @ parser.arc.weight @ d + parser.arc.bias @ h
+            kind = kinds[dependent, head]
+            expected = expected + parser.dependent_distance(d)[kind]
+            expected = expected + parser.head_distance(h)[kind]
             if head == dependent:
                 expected = parser.root.weight[0] @ d + parser.root.bias[0]
             torch.testing.assert_close(scores[dependent, head], expected)
+
+
+def test_untrained_parser_prefers_no_distance():
+    factors = make_parser(torch.randn(3, 5))(None)
+    assert not factors.dependent_distances.any()
+    assert not factors.head_distances.any()
 
 
 def test_untrained_parser_prefers_no_label():

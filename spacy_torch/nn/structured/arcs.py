@@ -18,6 +18,9 @@ MOST_PADDING = 1.25
 # Arcs whose labels are scored at a time: each needs a matrix of its own on the way, which should
 # stay in the cache of a CPU.
 MOST_ARCS = 2**9
+# Where a distance ends that is told apart from the next larger one, on either side.
+DISTANCES = (1, 2, 3, 4, 7, 12, 20)
+N_DISTANCES = 2 * (len(DISTANCES) + 1)
 
 
 class ArcFactors(NamedTuple):
@@ -30,6 +33,8 @@ class ArcFactors(NamedTuple):
         starts: the logit of each token as the first of a sentence.
         roots: the score of each token as a root.
         dependents, heads: whose inner product is the score of an arc.
+        dependent_distances, head_distances: what is added to that for each kind of distance
+            between the two, see `kinds_of_distance`.
         label_dependents, label_heads: whose product with the weights scores an arc's labels.
         label_root: stands in the place of the head's row for a root.
         label_weights: the last row and column are those of a bias.
@@ -39,6 +44,8 @@ class ArcFactors(NamedTuple):
     roots: Float[Tensor, " token"]
     dependents: Float[Tensor, "token arc"]
     heads: Float[Tensor, "token arc"]
+    dependent_distances: Float[Tensor, "token distance"]
+    head_distances: Float[Tensor, "token distance"]
     label_dependents: Float[Tensor, "token width"]
     label_heads: Float[Tensor, "token width"]
     label_root: Float[Tensor, " width"]
@@ -54,13 +61,24 @@ class ArcFactors(NamedTuple):
         shape = (*sentences.rows.shape, self.heads.shape[1])
         heads = self.heads.index_select(0, rows).view(shape)
         dependents = self.dependents.index_select(0, rows).view(shape)
-        scores = dependents @ heads.transpose(1, 2)
+        scores = dependents @ heads.transpose(1, 2) + self._score_distances(sentences)
         roots = self.roots.index_select(0, rows).view(sentences.rows.shape)
         is_root = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
         scores = torch.where(is_root, roots.unsqueeze(2), scores)
         positions = torch.arange(scores.shape[1], device=scores.device)
         is_outside = positions >= sentences.lengths.unsqueeze(1)  # batch, head
         return scores.masked_fill(is_outside.unsqueeze(1), -torch.inf)
+
+    def _score_distances(self, sentences: SentenceBatch) -> Float[Tensor, "batch token token"]:
+        n_sentences, n_places = sentences.rows.shape
+        rows = sentences.rows.reshape(-1)
+        kinds = kinds_of_distance(n_places, device=rows.device)  # dependent, head
+        shape = (n_sentences, n_places, N_DISTANCES)
+        of_dependents = self.dependent_distances.index_select(0, rows).view(shape)
+        of_heads = self.head_distances.index_select(0, rows).view(shape)
+        of_dependents = of_dependents.gather(2, kinds.expand(n_sentences, -1, -1))
+        of_heads = of_heads.gather(2, kinds.t().expand(n_sentences, -1, -1))
+        return of_dependents + of_heads.transpose(1, 2)
 
     def score_labels(
         self, dependents: Int[Tensor, " arc"], heads: Int[Tensor, " arc"]
@@ -78,6 +96,20 @@ class ArcFactors(NamedTuple):
         weights = self.label_weights
         products = (of_dependents @ weights.flatten(1)).view(-1, *weights.shape[1:])
         return (of_heads.unsqueeze(1) @ products).squeeze(1)  # arc, label
+
+
+def kinds_of_distance(
+    n_places: int, *, device: torch.device | None = None
+) -> Int[Tensor, "token token"]:
+    """Of each token (first axis) and head (second axis): on which side, and about how far.
+
+    The first half is for heads before the token, from the nearest to the farthest, and the
+    second for those behind it. A token itself counts as one of the first kind.
+    """
+    places = torch.arange(n_places, device=device)
+    offsets = places.unsqueeze(0) - places.unsqueeze(1)
+    ends = torch.tensor(DISTANCES, device=device)
+    return torch.bucketize(offsets.abs(), ends) + (offsets > 0) * (N_DISTANCES // 2)
 
 
 class SentenceBatch(NamedTuple):

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from spacy_torch.nn.structured import arcs as arcs_module
-from spacy_torch.nn.structured.arcs import ArcFactors, batch_sentences
+from spacy_torch.nn.structured.arcs import (
+    DISTANCES,
+    N_DISTANCES,
+    ArcFactors,
+    batch_sentences,
+    kinds_of_distance,
+)
 from spacy_torch.nn.structured.parses import arc_loss, find_arcs, label_loss, start_loss
 
 
@@ -17,6 +23,8 @@ def make_factors(n_tokens: int, *, arc: int = 3, width: int = 2, n_labels: int =
         roots=torch.randn(n_tokens),
         dependents=torch.randn(n_tokens, arc),
         heads=torch.randn(n_tokens, arc),
+        dependent_distances=torch.randn(n_tokens, N_DISTANCES),
+        head_distances=torch.randn(n_tokens, N_DISTANCES),
         label_dependents=torch.randn(n_tokens, width),
         label_heads=torch.randn(n_tokens, width),
         label_root=torch.randn(width),
@@ -24,10 +32,29 @@ def make_factors(n_tokens: int, *, arc: int = 3, width: int = 2, n_labels: int =
     )
 
 
-def score_arc(factors: ArcFactors, dependent: int, head: int) -> float:
+def kind_of_distance(offset: int) -> int:
+    """Of one pair, counted out: how many ends the distance is beyond, and the side."""
+    beyond = sum(abs(offset) > end for end in DISTANCES)
+    return beyond + (len(DISTANCES) + 1 if offset > 0 else 0)
+
+
+def score_arc(factors: ArcFactors, dependent: int, head: int, sentence: list[int]) -> float:
     if dependent == head:
         return float(factors.roots[dependent])
-    return float(factors.dependents[dependent] @ factors.heads[head])
+    kind = kind_of_distance(sentence.index(head) - sentence.index(dependent))
+    score = factors.dependents[dependent] @ factors.heads[head]
+    score += factors.dependent_distances[dependent, kind] + factors.head_distances[head, kind]
+    return float(score)
+
+
+def test_distances_are_told_apart_by_their_side_and_size():
+    n_places = max(DISTANCES) + 5
+    kinds = kinds_of_distance(n_places)
+    assert kinds.tolist() == [
+        [kind_of_distance(head - dependent) for head in range(n_places)]
+        for dependent in range(n_places)
+    ]
+    assert kinds.unique().tolist() == list(range(N_DISTANCES))
 
 
 def score_label(factors: ArcFactors, dependent: int, head: int, label: int) -> float:
@@ -61,7 +88,7 @@ def test_arcs_are_scored_within_their_sentences_only():
     for place, sentence in enumerate(([0, 1], [3, 4, 5])):
         for i, dependent in enumerate(sentence):
             found = scores[place, i].tolist()
-            expected = [score_arc(factors, dependent, head) for head in sentence]
+            expected = [score_arc(factors, dependent, head, sentence) for head in sentence]
             assert found[: len(sentence)] == pytest.approx(expected, abs=1e-5)
             assert found[len(sentence) :] == [-torch.inf] * (3 - len(sentence))
 
@@ -88,7 +115,7 @@ def test_losses_are_those_of_the_known_tokens():
     labels = torch.tensor([2, -1, 3, 3, 0])
     expected = 0.0
     for dependent, head, sentence in [(0, 1, [0, 1, 2]), (1, 1, [0, 1, 2]), (4, 4, [4])]:
-        scores = torch.tensor([score_arc(factors, dependent, each) for each in sentence])
+        scores = torch.tensor([score_arc(factors, dependent, each, sentence) for each in sentence])
         expected -= float(scores.log_softmax(0)[sentence.index(head)])
     assert float(arc_loss(factors, batches, heads)) == pytest.approx(expected, abs=1e-5)
     expected = 0.0
@@ -123,7 +150,7 @@ def test_arcs_found_are_the_best_heads_with_their_probabilities():
     assert (heads[0], heads[3], heads[4]) == (0, 3, 3)
     for dependent, head, log_prob in zip(*(part.tolist() for part in arcs), strict=True):
         sentence = [0, 1, 2] if dependent < 3 else [3, 4]
-        scores = torch.tensor([score_arc(factors, dependent, each) for each in sentence])
+        scores = torch.tensor([score_arc(factors, dependent, each, sentence) for each in sentence])
         expected = F.log_softmax(scores, 0)[sentence.index(head)]
         assert log_prob == pytest.approx(float(expected), abs=1e-5)
 
