@@ -98,14 +98,14 @@ class Answers(nn.Module):
         place = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
         return place, self.keys[place] == keys
 
-    def read_rows(self) -> Float[Tensor, "answer width"]:
-        """The rows as numbers, in double precision."""
-        return self.rows.double() / ONE
+    def read_rows(self, places: Tensor | slice = slice(None)) -> Float[Tensor, "answer width"]:
+        """The rows as numbers, all or some, in double precision."""
+        return self.rows[places].double() / ONE
 
-    def read_targets(self) -> Float[Tensor, "answer label"]:
-        """The targets as numbers, in double precision; NaN for what is unknown."""
-        targets = self.targets.double() / ONE
-        return torch.where(self.targets == UNKNOWN, float("nan"), targets)
+    def read_targets(self, places: Tensor | slice = slice(None)) -> Float[Tensor, "answer label"]:
+        """The targets as numbers, all or some, in double precision; NaN for what is unknown."""
+        targets = self.targets[places]
+        return torch.where(targets == UNKNOWN, float("nan"), targets.double() / ONE)
 
     def _last_of_each(
         self, keys: Tensor, rows: Tensor, targets: Tensor

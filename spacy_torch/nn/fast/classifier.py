@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from spacy_torch.nn.fast.answers import Answers
 from spacy_torch.nn.fast.ridge import (
+    ENOUGH_TO_CHOOSE,
     USUAL_PENALTY,
     USUAL_SCALE,
     balance_rows,
@@ -70,6 +71,8 @@ class FastClassifier(nn.Module):
         usual = torch.tensor([USUAL_PENALTY, USUAL_SCALE])
         self.fit = nn.Parameter(usual, requires_grad=False)
         self._factors: list[tuple[Tensor, Tensor, Tensor]] | None = None
+        # The answers that penalty and scale were chosen from; not to choose again among many.
+        self._chosen_from: tuple[Tensor, Tensor] | None = None
 
     def grown_sizes(self) -> dict[str, int]:
         """The sizes that answers have changed since the module was built."""
@@ -149,8 +152,8 @@ class FastClassifier(nn.Module):
         if not found.any():
             return logits
         place = place[found]
-        columns = _with_ones(self.answers.read_rows()[place])
-        targets = self._settle(self.answers.read_targets())[place]
+        columns = _with_ones(self.answers.read_rows(place))
+        targets = self._settle(self.answers.read_targets(place))
         truth = targets - centre(targets.shape[1], exclusive=self.exclusive)
         values = columns @ self.weight.double() / self.fit[1].double()
         for labels, factor, importance in self._read_factors():
@@ -168,7 +171,13 @@ class FastClassifier(nn.Module):
     def _fit(self) -> None:
         self._factors = None
         rows, targets = self.answers.read_rows(), self._settle(self.answers.read_targets())
-        ridge = fit_ridge(rows, targets, exclusive=self.exclusive)
+        first = self.answers.keys[:ENOUGH_TO_CHOOSE], self.answers.targets[:ENOUGH_TO_CHOOSE]
+        is_chosen = self._chosen_from is not None and all(
+            torch.equal(a, b) for a, b in zip(first, self._chosen_from, strict=True)
+        )
+        chosen = (float(self.fit[0]), float(self.fit[1])) if is_chosen else None
+        ridge = fit_ridge(rows, targets, exclusive=self.exclusive, chosen=chosen)
+        self._chosen_from = first
         self.weight.copy_(ridge.weight)
         self.fit.copy_(self.fit.new_tensor([ridge.penalty, ridge.scale]))
 
@@ -187,7 +196,7 @@ class FastClassifier(nn.Module):
         return self._factors
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_factors": None}
+        return {**super().__getstate__(), "_factors": None, "_chosen_from": None}
 
 
 def _with_ones(rows: Tensor) -> Tensor:

@@ -39,7 +39,11 @@ class Ridge(NamedTuple):
 
 
 def fit_ridge(
-    rows: Float[Tensor, "row width"], targets: Float[Tensor, "row label"], *, exclusive: bool
+    rows: Float[Tensor, "row width"],
+    targets: Float[Tensor, "row label"],
+    *,
+    exclusive: bool,
+    chosen: tuple[float, float] | None = None,
 ) -> Ridge:
     """Fit every label on the rows whose answer for it is known.
 
@@ -54,6 +58,8 @@ def fit_ridge(
         rows: of length 1 at most; float64.
         targets: 1, 0, values between, and NaN where the answer is not known.
         exclusive: at most one label of a row is true.
+        chosen: penalty and scale, if they are known: chosen before from the same first
+            `ENOUGH_TO_CHOOSE` rows.
 
     Returns:
         Weights of zeros where there are no rows.
@@ -68,11 +74,13 @@ def fit_ridge(
     root = importance.sqrt().unsqueeze(1)
     centred = (targets - centre(targets.shape[1], exclusive=exclusive)).nan_to_num()
     few = slice(ENOUGH_TO_CHOOSE)
-    spectra = [
-        (labels, known_rows, _Spectrum((columns * root)[few][known_rows]))
-        for labels, known_rows in group_labels(known[few])
-    ]
-    penalty, scale = _choose(
+    spectra: list[tuple[Tensor, Tensor, _Spectrum]] = []
+    if chosen is None or len(columns) <= ENOUGH_TO_CHOOSE:
+        spectra = [
+            (labels, known_rows, _Spectrum((columns * root)[few][known_rows]))
+            for labels, known_rows in group_labels(known[few])
+        ]
+    penalty, scale = chosen or _choose(
         spectra, centred[few], targets[few], importance[few], exclusive=exclusive
     )
     if len(columns) <= ENOUGH_TO_CHOOSE:
@@ -228,6 +236,9 @@ def centre(n_labels: int, *, exclusive: bool) -> float:
 
 def group_labels(known: Bool[Tensor, "row label"]) -> list[tuple[Tensor, Tensor]]:
     """The labels that are known for the same rows, and these rows, so as to fit them at once."""
+    if bool(known.all()):  # the usual case, and finding it out by sorting would take long
+        every = torch.arange(known.shape[1], device=known.device)
+        return [(every, known[:, 0])] if known.numel() else []
     patterns, group = unique(known, dim=1)
     return [
         ((group == place).nonzero().squeeze(1), pattern)
