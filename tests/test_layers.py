@@ -45,7 +45,7 @@ OURS = {
         "*.Runtime",
         "accelerate.accelerate",
     },
-    "features": {"features", "nn.ragged", "nn.*Batch"},
+    "features": {"features", "registry.needs_extra", "nn.ragged", "nn.*Batch"},
     "architectures": {"architectures", "features", "bridge", "nn", "registry"},
     "components": {"components", "features", "bridge", "nn.losses", "nn.structured", "registry"},
     "training": {"training", "features", "bridge"},

@@ -14,11 +14,12 @@ def note_requirements(nlp: Language) -> None:
     """Write the extras that a pipeline cannot be loaded without into its meta.
 
     `spacy package` takes them from there. spaCy finds out by itself that a pipeline needs
-    spacy-torch, but not that it needs an extra. All components count, also spaCy's own.
+    spacy-torch, but not that it needs an extra. All components count, also spaCy's own, and
+    the tokenizer.
     """
     functions = {
         (path[-1][1:], value)
-        for path, value in walk_dict(nlp.config["components"])
+        for path, value in walk_dict({part: nlp.config[part] for part in ("nlp", "components")})
         if path[-1].startswith("@")
     }
     extras = sorted({find_extra(*function) for function in functions} - {None}, key=str)

@@ -16,6 +16,7 @@ from spacy_torch.features.decoding import MAX_PIXELS
 from spacy_torch.features.image_docs import make_image_doc, make_refused_doc
 from spacy_torch.features.image_paths import resolve_path
 from spacy_torch.features.picture import Picture
+from spacy_torch.registry import needs_extra
 
 _IN_MEMORY = re.compile(r"image-[0-9a-f]{32}")
 
@@ -83,6 +84,7 @@ class ImageTokenizer(DummyTokenizer):
             return make_refused_doc(self.vocab, text, reason=str(error))
 
 
+@needs_extra("images")
 def build_image_tokenizer(
     root: str | None = None, max_pixels: int = MAX_PIXELS, allow_outside: bool = False
 ) -> Callable[[Language], ImageTokenizer]:

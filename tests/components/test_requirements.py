@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import numpy
 import pytest
 import spacy
 import srsly
@@ -12,9 +13,15 @@ from tiny_encoder import ENCODER
 from tiny_transformer import WIDTH, make_transformer
 
 import spacy_torch
+from spacy_torch import set_picture
 
 # The name `spacy.cli.package` is that of the command.
 PACKAGE = importlib.import_module("spacy.cli.package")
+PICTURES = {
+    "@architectures": "spacy-torch.ImageClassifier.v1",
+    "exclusive_classes": True,
+    "encoder": {"@torch_encoders": "spacy-torch.ImageCNN.v1", "size": 32, "width": 16},
+}
 OURS = f">={spacy_torch.__version__},<0.2.0"
 
 
@@ -76,3 +83,14 @@ def test_other_pipelines_require_no_extra(tmp_path):
     nlp.add_pipe("torch_tagger", config={"model": model})
     initialize(nlp)
     assert packaged(nlp, tmp_path) == [f"spacy-torch{OURS}"]
+
+
+def test_pipeline_of_pictures_requires_the_extra_that_reads_them(tmp_path):
+    block = {"@tokenizers": "spacy-torch.ImageTokenizer.v1"}
+    for nlp in (spacy.blank("image"), spacy.blank("en", config={"nlp": {"tokenizer": block}})):
+        nlp.add_pipe("torch_textcat", config={"model": PICTURES})
+        doc = nlp.make_doc("a.png")
+        set_picture(doc, numpy.zeros((4, 4, 3), dtype="uint8"))
+        example = Example.from_dict(doc, {"cats": {"a": 1.0, "b": 0.0}})
+        nlp.initialize(lambda example=example: [example])
+        assert f"spacy-torch[images]{OURS}" in packaged(nlp, tmp_path / nlp.lang)
