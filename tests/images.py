@@ -1,5 +1,6 @@
 """Images for tests, made where they are needed."""
 
+from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
@@ -33,3 +34,8 @@ def write_image(path: Path, array: numpy.ndarray = CORNERS) -> Path:
 def random_pixels(height: int, width: int, *, seed: int = 0) -> numpy.ndarray:
     generator = numpy.random.default_rng(seed)
     return generator.integers(0, 256, (height, width, 3), dtype=numpy.uint8)
+
+
+def as_uri(array: numpy.ndarray) -> str:
+    """As a text that stands for the picture."""
+    return f"data:image/png;base64,{b64encode(as_bytes(array)).decode()}"

@@ -72,7 +72,7 @@ def build_image_classifier(
         exclusive_classes=exclusive_classes,
         runtime=runtime,
     )
-    model.init = _init
+    model.init = learn_sample
     return model
 
 
@@ -99,10 +99,12 @@ def build_image_module(
     )
 
 
-def _init(model: Model[list[Doc], Floats2d], X: list[Doc] | None = None, Y: Any = None) -> None:
-    """Let an encoder that learns without labels see the sample, as stock components give no more.
+def learn_sample(
+    model: Model[list[Doc], Floats2d], X: list[Doc] | None = None, Y: Any = None
+) -> None:
+    """Initialize a classifier of pictures; an encoder that learns without labels sees the sample.
 
-    Ours let it learn from a whole pool after that.
+    Stock components give no more than that. Ours let it learn from a whole pool after it.
     """
     logits = model.get_ref("logits")
     logits.initialize(X, Y)

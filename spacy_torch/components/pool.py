@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
@@ -42,9 +43,9 @@ def read_pool(
 
 def _to_doc(item: Any, *, nlp: Language | None, name: str) -> Doc:
     if isinstance(item, Example):
-        return item.reference
-    if isinstance(item, str) and nlp is not None:
-        return nlp.make_doc(item)
+        return item.predicted  # what the component will get: with its picture, if it has one
+    if isinstance(item, (str, Path)) and nlp is not None:
+        return nlp.make_doc(str(item))
     if isinstance(item, Doc):
         return item
     raise TypeError(

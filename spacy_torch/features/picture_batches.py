@@ -24,19 +24,25 @@ class PictureReader:
 
     Args:
         size: the side of the squares that pictures are brought to, in pixels.
+        required: a document with tokens must have a picture; otherwise, it gets a grey square.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, required: bool = True) -> None:
         self.size = size
+        self.required = required
 
     def __call__(self, docs: Sequence[Doc]) -> PictureBatch:
         """The batch for a module.
 
         Raises:
             OSError: a file cannot be read.
-            ValueError: a document has tokens, but no picture.
+            ValueError: a document has tokens, but no picture, and it is required.
         """
-        return PictureBatch(picture_keys(docs), partial(_read, list(docs), self.size))
+        shown = [None if self._is_blank(doc) else doc for doc in docs]
+        return PictureBatch(_find_keys(shown), partial(_read, shown, self.size))
+
+    def _is_blank(self, doc: Doc) -> bool:
+        return not has_picture(doc) and not (len(doc) and self.required)
 
 
 def picture_keys(docs: Sequence[Doc]) -> torch.Tensor:
@@ -46,17 +52,17 @@ def picture_keys(docs: Sequence[Doc]) -> torch.Tensor:
         OSError: a file cannot be read.
         ValueError: a document has tokens, but no picture.
     """
-    keys = [BLANK if _is_blank(doc) else int(get_picture(doc).key[:16], 16) for doc in docs]
+    return PictureReader(1)(docs).keys
+
+
+def _find_keys(docs: list[Doc | None]) -> torch.Tensor:
+    keys = [BLANK if doc is None else int(get_picture(doc).key[:16], 16) for doc in docs]
     return torch.from_numpy(np.array(keys, dtype=np.uint64).view(np.int64))
 
 
-def _read(docs: list[Doc], size: int, places: Sequence[int]) -> torch.Tensor:
+def _read(docs: list[Doc | None], size: int, places: Sequence[int]) -> torch.Tensor:
     chosen = [docs[place] for place in places]
-    is_blank = np.array([_is_blank(doc) for doc in chosen], dtype=bool)
+    is_shown = np.array([doc is not None for doc in chosen], dtype=bool)
     pixels = np.full((len(chosen), 3, size, size), PADDING, dtype=np.uint8)
-    pixels[~is_blank], _ = read_pixels([doc for doc in chosen if not _is_blank(doc)], size=size)
+    pixels[is_shown], _ = read_pixels([doc for doc in chosen if doc is not None], size=size)
     return torch.from_numpy(pixels)
-
-
-def _is_blank(doc: Doc) -> bool:
-    return not len(doc) and not has_picture(doc)

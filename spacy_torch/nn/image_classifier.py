@@ -11,9 +11,12 @@ from torch.nn import functional as F
 
 from spacy_torch.nn.augmentation import Augmentation
 from spacy_torch.nn.picture_batch import PictureBatch, RowCache
+from spacy_torch.nn.picture_sample import read_sample
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
+
+N_PICTURES = 1000
 
 
 class GridFeatures(nn.Module):
@@ -41,11 +44,11 @@ class GridFeatures(nn.Module):
         return F.adaptive_avg_pool2d(features, self.grid).flatten(1)
 
     @torch.no_grad()
-    def learn_pool(self, batches: Iterable[UInt8[Tensor, "batch 3 side side"]]) -> None:
+    def learn_pool(self, pixels: UInt8[Tensor, "picture 3 side side"]) -> None:
         """Let the encoder learn from pictures without labels, if it is one that does."""
         learn = getattr(self.encoder, "learn_pool", None)
         if callable(learn):
-            learn(batches)
+            learn([pixels])
 
 
 class PictureFeatures(nn.Module):
@@ -87,9 +90,18 @@ class PictureFeatures(nn.Module):
         return self.features(self.augmentation.draw(pixels) if is_augmented else pixels)
 
     def learn_pool(self, batches: Iterable[PictureBatch]) -> None:
-        """Let the encoder learn from pictures without labels, if it is one that does."""
+        """Let the encoder learn from pictures without labels, if it is one that does.
+
+        Of many pictures a thousand are looked at, drawn at random.
+
+        Raises:
+            ValueError: there are no pictures, and the encoder would learn from them.
+        """
+        if not hasattr(self.features.encoder, "learn_pool"):
+            return
         self.cache.clear()
-        self.features.learn_pool(batch.read_all() for batch in batches)
+        generator = torch.Generator().manual_seed(0)
+        self.features.learn_pool(read_sample(batches, N_PICTURES, generator=generator))
 
 
 class ImageClassifier(nn.Module):
