@@ -38,6 +38,12 @@ TABLES: dict[str, dict[str, str]] = {
         "relations_minilm": "benchmarks.relations:measure_minilm",
         "parser_ewt": "benchmarks.parser:measure",
     },
+    "images": {
+        "image_signs": "benchmarks.image_learning:measure_signs",
+        "image_fashion": "benchmarks.image_learning:measure_fashion",
+        "image_update": "benchmarks.image_speed:measure_update",
+        "image_backbone": "benchmarks.image_speed:measure_backbone",
+    },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}
 

@@ -8,7 +8,7 @@ from spacy_torch.architectures.image_encoder import ImageEncoder
 from spacy_torch.nn.image_cnn import ImageCNN
 
 
-def build_image_cnn(*, size: int = 64, width: int = 128, depth: int = 3) -> ImageEncoder:
+def build_image_cnn(*, size: int = 64, width: int = 64, depth: int = 3) -> ImageEncoder:
     """Stages of convolutions that halve the sides, normalized picture by picture.
 
     Args:

@@ -24,6 +24,8 @@ exclusive_classes = {exclusive}
 [model.slow]
 @architectures = "spacy-torch.ImageClassifier.v1"
 exclusive_classes = {exclusive}
+shift = 0.1
+zoom = 0.1
 
 [model.slow.encoder]
 @torch_encoders = "spacy-torch.ImageCNN.v1"
