@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -148,20 +148,25 @@ class ActiveLearner:
             docs = [self.questions.make_doc(task) for task in tasks]
             return self.questions.ask(tasks, docs, self._random(2))
 
-    def _choose(self, number: int) -> list[Task]:
+    def more(self, number: int | None = None) -> list[Task]:
+        """Further questions, though those before are not answered yet.
+
+        For tools that keep a few on the way; they are asked about other inputs, as long as
+        there are any. Fewer, or none, where the pool has no more.
+        """
+        with self._lock:
+            self._raise_failure()
+            number = number or self.settings.batch
+            pending = self.journal.pending
+            busy = {task["_input_hash"] for task in pending.values()}
+            tasks = self._choose(number, busy) or self._choose(number)
+            if tasks:
+                self.journal.ask([*pending.values(), *tasks])
+            return tasks
+
+    def _choose(self, number: int, busy: Collection[int] = ()) -> list[Task]:
         random = self._random(0)
-        settled = self._settled_inputs()
-        open_places = [
-            place for place, task in enumerate(self.pool) if task["_input_hash"] not in settled
-        ]
-        window = min(len(open_places), max(self.settings.window, number))
-        drawn = random.choice(len(open_places), size=window, replace=False) if window else []
-        found = self.score([self.pool[open_places[place]] for place in drawn])
-        found = [
-            question
-            for question in found
-            if question.task["_task_hash"] not in self.journal.answers
-        ]
+        found = self._draw_questions(number, random, busy)
         if not found:
             return []
         candidates = self._describe(found)
@@ -178,20 +183,35 @@ class ActiveLearner:
             chosen[place] = {**question.task, RANDOM: is_random, EXPECTED: question.expected}
         return list(chosen.values())
 
-    def _settled_inputs(self) -> set[int]:
-        """The inputs with nothing left to ask."""
-        asked = {task["_input_hash"] for task in self.journal.answers.values()}
-        if self.questions.view_id == "choice":
-            return asked
-        # A refused yes-or-no question leaves room for others about the same input.
-        return {key for key in asked if self._is_settled(key)}
-
-    def _is_settled(self, key: int) -> bool:
-        answers = self.journal.of_input(key)
-        if any(task["answer"] == "ignore" for task in answers):
-            return True
-        is_exclusive = self.questions.is_exclusive
-        return is_exclusive and any(task["answer"] == "accept" for task in answers)
+    def _draw_questions(
+        self, number: int, random: np.random.Generator, busy: Collection[int]
+    ) -> list[Question]:
+        """Open questions about as many inputs as the window has, or about more to find enough."""
+        answers: dict[int, list[Task]] = {}
+        for task in self.journal.answers.values():
+            answers.setdefault(task["_input_hash"], []).append(task)
+        settled = {key for key, given in answers.items() if self.questions.is_settled(given)}
+        places = [
+            place
+            for place, task in enumerate(self.pool)
+            if task["_input_hash"] not in settled and task["_input_hash"] not in busy
+        ]
+        drawn = random.permutation(places).astype(int).tolist()
+        window = max(self.settings.window, number)
+        found: list[Question] = []
+        for start in range(0, len(drawn), window):
+            questions = self.score([self.pool[place] for place in drawn[start : start + window]])
+            found += [
+                question
+                for question in questions
+                if question.task["_task_hash"] not in self.journal.pending
+                and not self.questions.is_answered(
+                    question.task, answers.get(question.task["_input_hash"], [])
+                )
+            ]
+            if len(found) >= number:
+                break
+        return found
 
     def _random(self, purpose: int) -> np.random.Generator:
         """The same numbers after a restart: drawn by how many answers there are."""
@@ -251,7 +271,7 @@ class ActiveLearner:
             answers = self.journal.answers.values()
             asked = {task["_input_hash"] for task in answers}
             drawn = [task for task in answers if task.get(RANDOM) and task["answer"] != "ignore"]
-            right = [_was_right(task) for task in drawn]
+            right = [self.questions.agrees(task, task[EXPECTED]) for task in drawn]
             return Progress(
                 n_answers=len(self.journal),
                 n_left=sum(task["_input_hash"] not in asked for task in self.pool),
@@ -343,12 +363,6 @@ class ActiveLearner:
                 f"rehearsing the answers failed: {type(failure).__name__}: {failure}. No answer is "
                 "lost; start again to go on"
             ) from failure
-
-
-def _was_right(task: Task) -> bool:
-    if "options" in task:
-        return task["answer"] == "accept" and task[EXPECTED] in task.get("accept", [])
-    return task[EXPECTED] == task["answer"]
 
 
 def _stack(rows: list[Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -27,7 +27,8 @@ class Question:
         place: of the document in the batch that was asked about.
         probabilities: of what may be true: (no, yes), or one for each label where exactly one
             applies.
-        expected: what the model would answer itself: accept or reject, or the id of an option.
+        expected: what the model would answer itself: accept or reject, the id of an option, or the
+            marks that it would leave.
     """
 
     task: Task
@@ -43,7 +44,7 @@ class Questions(ABC):
         view_id: Prodigy's interface for such a task.
     """
 
-    view_id: ClassVar[str]
+    view_id: str
 
     def __init__(self, nlp: Language, name: str) -> None:
         self.nlp = nlp
@@ -76,6 +77,23 @@ class Questions(ABC):
         Answers stand in the order in which they came: of two that contradict each other
         the later one counts.
         """
+
+    def is_answered(self, task: Task, answers: Sequence[Task]) -> bool:
+        """Whether the answers about an input say already what a question would ask."""
+        return any(answer["_task_hash"] == task["_task_hash"] for answer in answers)
+
+    def is_settled(self, answers: Sequence[Task]) -> bool:
+        """Whether the answers about an input leave nothing to ask."""
+        if any(task["answer"] == "ignore" for task in answers):
+            return True
+        # A refused yes-or-no question leaves room for others about the same input.
+        return self.is_exclusive and any(task["answer"] == "accept" for task in answers)
+
+    def agrees(self, task: Task, expected: str) -> bool:
+        """Whether an answer is what the model would have answered; see `Question.expected`."""
+        if "options" in task:
+            return task["answer"] == "accept" and expected in task.get("accept", [])
+        return task["answer"] == expected
 
     def make_doc(self, task: Task) -> Doc:
         """The document that a task is about."""
@@ -122,7 +140,7 @@ class YesNoQuestions(Questions):
                 wanted = [wanted[int(random.choice(len(wanted), p=chances / chances.sum()))]]
             for label in wanted:
                 score = scores[label]
-                task = _with_question(source, {"label": label}, score=score)
+                task = with_question(source, {"label": label}, score=score)
                 answers = values if self.is_exclusive else np.array([1 - score, score])
                 expected = "accept" if score >= 0.5 else "reject"
                 questions.append(Question(task, place, answers, expected))
@@ -159,10 +177,14 @@ class ChoiceQuestions(Questions):
         for place, (source, one) in enumerate(zip(sources, found, strict=True)):
             options = [{"id": label, "text": label} for label in one.labels]
             values = one.values[0].astype(np.float64)
-            task = _with_question(source, {"options": options}, score=float(values.max()))
+            task = with_question(source, {"options": options}, score=float(values.max()))
             expected = one.labels[int(values.argmax())]
             questions.append(Question(task, place, values, expected))
         return questions
+
+    def is_settled(self, answers: Sequence[Task]) -> bool:
+        """One question is all there is to ask."""
+        return bool(answers)
 
     def check(self, task: Task) -> None:
         """Raise a `ValueError` for unknown labels, or several where they exclude each other."""
@@ -195,7 +217,8 @@ def _example(doc: Doc, cats: dict[str, float]) -> Example:
     return Example(doc, reference)
 
 
-def _with_question(source: Task, question: Task, *, score: float) -> Task:
+def with_question(source: Task, question: Task, *, score: float) -> Task:
+    """A task that asks about what another one shows, with hashes and the score in its `meta`."""
     meta = {**source.get("meta", {}), "score": round(score, 4)}
     task = {**source, **question, "meta": meta}
     task.pop("_task_hash", None)

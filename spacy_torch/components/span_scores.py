@@ -71,7 +71,7 @@ def span_loss(
         return total
     candidates = Suggestions.of_batch(logits.candidates)
     rows = candidates.find(gold.doc_ids, gold.starts, gold.ends)
-    wanted = torch.from_numpy(gold.wanted(candidates, rows)).to(values.device)
+    wanted = torch.from_numpy(gold.wanted(candidates, rows, n_labels=n_labels)).to(values.device)
     return total + binary_cross_entropy(logits.proposals.unsqueeze(1), wanted)
 
 

@@ -54,6 +54,7 @@ rows = [5000, 1000, 2500, 1000]
         "thresholds": {},
         "max_positive": None,
         "overlap": "all",
+        "incorrect_spans_key": None,
         "scorer": {"@scorers": "spacy.spancat_scorer.v1"},
     },
     default_score_weights={"spans_sc_f": 1.0, "spans_sc_p": 0.0, "spans_sc_r": 0.0},
@@ -69,6 +70,7 @@ def make_spancat(
     thresholds: dict[str, float],
     max_positive: int | None,
     overlap: Overlap,
+    incorrect_spans_key: str | None,
     scorer: Callable[..., Any] | None,
 ) -> SpanCategorizer:
     """Labelled spans in `doc.spans[spans_key]`, with their scores."""
@@ -83,6 +85,7 @@ def make_spancat(
         thresholds=thresholds,
         max_positive=max_positive,
         overlap=overlap,
+        incorrect_spans_key=incorrect_spans_key,
         scorer=scorer,
     )
 
@@ -91,9 +94,10 @@ class SpanCategorizer(TorchPipe):
     """Label spans of a text.
 
     An example whose reference has no `spans[spans_key]` is unknown and trains nothing. One
-    that has it is complete: a suggested span that is not there has no label. Gold spans that
-    cannot be learned from, because they are not suggested or do not fit the tokens, are
-    counted in `skipped`.
+    that has it is complete: a suggested span that is not there has no label. If the `attrs` of
+    that group say `{"complete": False}`, only the spans in it are known, and those that were
+    rejected (`incorrect_spans_key`). Gold spans that cannot be learned from, because they are
+    not suggested or do not fit the tokens, are counted in `skipped`.
 
     If the model has a proposer, it chooses among the suggested spans. While training, gold
     spans are always among both.
@@ -111,6 +115,8 @@ class SpanCategorizer(TorchPipe):
             they are exclusive.
         overlap: which spans may share tokens: "all", only those of different labels
             ("between_labels"), or "none". The better ones stay.
+        incorrect_spans_key: the group in the reference's `spans` that holds spans which do not
+            have their label. Whether they have another one stays open.
 
     Raises:
         TypeError, ValueError: model, loss or suggester are for something else, or a setting
@@ -130,6 +136,7 @@ class SpanCategorizer(TorchPipe):
         thresholds: dict[str, float] | None = None,
         max_positive: int | None = None,
         overlap: Overlap = "all",
+        incorrect_spans_key: str | None = None,
         scorer: Callable[..., dict[str, Any]] | None = spancat_score,
     ) -> None:
         check_parts(name, model=model, loss=loss, suggester=suggester)
@@ -151,6 +158,7 @@ class SpanCategorizer(TorchPipe):
             thresholds=dict(thresholds or {}),
             max_positive=max_positive,
             overlap=overlap,
+            incorrect_spans_key=incorrect_spans_key,
         )
         self.suggester = suggester
         self.loss = loss
@@ -272,7 +280,8 @@ class SpanCategorizer(TorchPipe):
 
     def _read_gold(self, examples: Sequence[Example], *, skip: Skip) -> GoldSpans:
         columns = {label: column for column, label in enumerate(self.labels)}
-        return GoldSpans.read(examples, self.key, columns, skip=skip)
+        rejected_key = self.cfg.get("incorrect_spans_key")  # not in what older versions saved
+        return GoldSpans.read(examples, self.key, columns, rejected_key=rejected_key, skip=skip)
 
     def initialize(
         self,

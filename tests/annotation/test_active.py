@@ -239,3 +239,15 @@ def test_a_failure_in_the_background_is_told_and_loses_nothing(monkeypatch):
     with pytest.raises(RuntimeError, match="MemoryError: no room. No answer is lost"):
         learner.ask()
     assert len(learner.journal) == 4
+
+
+def test_further_questions_are_about_other_texts_until_there_are_none():
+    learner = make_learner(questions=YesNoQuestions)
+    asked = [task for _ in range(4) for task in learner.more()]
+    assert len({task["text"] for task in asked}) == 16
+    assert list(learner.journal.pending.values()) == asked == learner.ask()
+    while tasks := learner.more():
+        asked += tasks
+    assert len({(task["text"], task["label"]) for task in asked}) == len(asked) >= len(TEXTS)
+    learner.receive([reply(task) for task in asked])
+    assert learner.journal.pending == {}
