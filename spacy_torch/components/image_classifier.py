@@ -42,9 +42,9 @@ MULTILABEL_MODEL = Config().from_str(DEFAULT_MODEL.format(exclusive="false"))["m
         "loss": {"@torch_losses": "spacy-torch.CrossEntropy.v1"},
         "class_weights": None,
         "threshold": 0.0,
-        "scorer": {"@scorers": "spacy.textcat_scorer.v2"},
+        "scorer": {"@scorers": "spacy-torch.image_class_scorer.v1"},
     },
-    default_score_weights=SCORE_WEIGHTS,
+    default_score_weights={"cats_accuracy": 0.5, "cats_macro_f": 0.5, "cats_f_per_type": None},
 )
 def make_image_classifier(
     nlp: Language,
