@@ -12,6 +12,7 @@ from spacy_torch.comparison import read_sample
 from spacy_torch.features.boxes import get_boxes
 from spacy_torch.features.image_docs import make_image_doc
 from spacy_torch.features.picture import Picture
+from spacy_torch.features.picture_files import SUFFIXES
 from spacy_torch.show import show_doc
 from spacy_torch.training.annotated_image import make_gold_doc, make_plain_doc
 from spacy_torch.training.held_out import hold_out
@@ -29,7 +30,6 @@ from spacy_torch.training.labelled_text import (
     read_labelled_text,
     write_labelled_text,
 )
-from spacy_torch.training.picture_files import SUFFIXES
 
 
 @app.command("torch-convert")

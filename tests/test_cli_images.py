@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from spacy_torch.features.boxes import get_boxes
 from spacy_torch.features.picture import Picture
-from spacy_torch.training.picture_files import to_uri
+from spacy_torch.features.picture_files import to_uri
 
 
 @pytest.fixture

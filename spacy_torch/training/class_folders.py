@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from spacy_torch.features.picture_files import SUFFIXES, file_name
 from spacy_torch.training.annotated_image import AnnotatedImage
 from spacy_torch.training.image_reader import ImageReader
 from spacy_torch.training.image_source import ImageSource
 from spacy_torch.training.noticed import Noticed
-from spacy_torch.training.picture_files import SUFFIXES, file_name
 
 
 def build_class_folders(

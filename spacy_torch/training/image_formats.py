@@ -14,6 +14,7 @@ from typing import Any
 from spacy.language import Language
 
 from spacy_torch.features.picture import Picture
+from spacy_torch.features.picture_files import file_name
 from spacy_torch.training.annotated_image import AnnotatedImage
 from spacy_torch.training.class_folders import build_class_folders, write_class_folders
 from spacy_torch.training.coco import build_coco, images_to_coco
@@ -26,7 +27,6 @@ from spacy_torch.training.label_studio_images import (
 from spacy_torch.training.lines import read_jsonl
 from spacy_torch.training.noticed import Noticed
 from spacy_torch.training.pascal_voc import build_pascal_voc, write_pascal_voc
-from spacy_torch.training.picture_files import file_name
 from spacy_torch.training.prodigy_images import build_prodigy_images, count_lost, image_to_tasks
 
 READERS: dict[str, Callable[..., ImageReader]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,9 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 from spacy_torch.features.boxes import Box
+from spacy_torch.features.percent_boxes import from_percent, to_percent
 from spacy_torch.features.picture import Picture
+from spacy_torch.features.picture_files import to_uri
 from spacy_torch.training.annotated_image import AnnotatedImage
 from spacy_torch.training.coco import read_json
 from spacy_torch.training.fields import get_list, get_number, get_object, get_text
@@ -20,7 +21,6 @@ from spacy_torch.training.image_reader import ImageReader
 from spacy_torch.training.image_source import ImageSource
 from spacy_torch.training.lines import read_jsonl
 from spacy_torch.training.noticed import Noticed
-from spacy_torch.training.picture_files import to_uri
 
 # What Label Studio puts before the path of a file that it serves.
 _LOCAL = "/data/local-files/?d="
@@ -167,14 +167,7 @@ def image_to_task(image: AnnotatedImage, *, name_of: Callable[[Picture], str]) -
     shared = {"to_name": "image", "original_width": width, "original_height": height}
     result: list[dict[str, Any]] = []
     for box in image.boxes or ():
-        value = {
-            "x": box.x / width * 100,
-            "y": box.y / height * 100,
-            "width": box.width / width * 100,
-            "height": box.height / height * 100,
-            "rotation": 0,
-            "rectanglelabels": [box.label],
-        }
+        value = {**to_percent(box, picture.size), "rectanglelabels": [box.label]}
         region = {**shared, "type": "rectanglelabels", "from_name": "label", "value": value}
         region |= {"image_rotation": 0}
         result.append(region if box.score == 1.0 else {**region, "score": box.score})
@@ -231,26 +224,14 @@ def _read_region(
             f"{where}: the image was turned by {region['image_rotation']} degrees while it was "
             "annotated, which is not supported: turn the file and annotate it again"
         )
-    x, y, width, height = (
-        get_number(value, key, where) / 100 * side
-        for key, side in zip(("x", "y", "width", "height"), (*size, *size), strict=True)
-    )
+    x, y, width, height = (get_number(value, key, where) for key in ("x", "y", "width", "height"))
     turn = get_number(value, "rotation", where) if "rotation" in value else 0.0
-    if turn:
-        source.noticed.add("turned boxes read as the upright ones around them", where=where)
-        x, y, width, height = _surround(x, y, width, height, math.radians(turn))
+    source.noticed.add(
+        "turned boxes read as the upright ones around them", where=where, count=turn != 0
+    )
     score = get_number(region, "score", where) if region.get("score") is not None else 1.0
-    return [Box(str(name), x, y, width, height, score) for name in names]
-
-
-def _surround(
-    x: float, y: float, width: float, height: float, angle: float
-) -> tuple[float, float, float, float]:
-    """The upright box around one that is turned clockwise about its upper left corner."""
-    cos, sin = math.cos(angle), math.sin(angle)
-    xs = (0.0, width * cos, -height * sin, width * cos - height * sin)
-    ys = (0.0, width * sin, height * cos, width * sin + height * cos)
-    return x + min(xs), y + min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    sides = (x, y, width, height)
+    return [from_percent(str(name), sides, size, rotation=turn, score=score) for name in names]
 
 
 def write_label_studio(

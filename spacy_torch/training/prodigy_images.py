@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from spacy_torch.features.boxes import Box
 from spacy_torch.features.picture import Picture
+from spacy_torch.features.picture_files import to_uri
 from spacy_torch.training.annotated_image import AnnotatedImage, merge_images
 from spacy_torch.training.fields import get_list, get_number, get_object, get_text, to_number
 from spacy_torch.training.image_reader import ImageReader
 from spacy_torch.training.image_source import ImageSource
 from spacy_torch.training.lines import read_jsonl
 from spacy_torch.training.noticed import Noticed
-from spacy_torch.training.picture_files import to_uri
 
 ANSWERS = ("accept", "reject", "ignore")
 _OF_CLASSES = ("classification", "choice")
