@@ -1,0 +1,160 @@
+"""A Label Studio project as the loop sees it: a pool of tasks, answers, and predictions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from spacy_torch.annotation.label_studio_client import Client, ServerGone
+from spacy_torch.annotation.label_studio_interface import read_interface
+from spacy_torch.annotation.label_studio_tasks import Result, read_shown
+from spacy_torch.annotation.tasks import Task, set_hashes
+from spacy_torch.features.picture import Picture
+from spacy_torch.features.picture_files import image_format
+
+# How often predictions are sent before it is given up that the server goes away each time.
+_ATTEMPTS = 5
+
+logger = logging.getLogger(__name__)
+
+
+class Prediction(NamedTuple):
+    """What a model says of a task.
+
+    Attributes:
+        task: its number in the project.
+        result: the choices, spans or boxes, as Label Studio has them.
+        score: how sure the model is; the task with the lowest is shown first.
+    """
+
+    task: int
+    result: list[Result]
+    score: float
+
+
+class Project:
+    """The tasks of a project, kept up to date.
+
+    Args:
+        client: a connection to the server.
+        number: of the project.
+        pictures: the folder in which pictures that the server has are kept.
+        from_name: the control of the labelling config that is meant, if it has several.
+
+    Attributes:
+        interface: what annotators see and answer.
+        sources: what is shown, by the number of the task.
+        places: the number of the task, by the hash of what is shown; of several with the same
+            text or image the first one.
+
+    Raises:
+        LookupError: there is no such project.
+        PermissionError: the server refuses the token.
+        ValueError: the labelling config is about something that cannot be learned.
+    """
+
+    def __init__(
+        self, client: Client, number: int, *, pictures: Path, from_name: str | None = None
+    ) -> None:
+        self.client = client
+        self.number = number
+        self.pictures = pictures
+        settings = client.project(number)
+        self.title = str(settings.get("title", number))
+        self.interface = read_interface(str(settings["label_config"]), from_name=from_name)
+        self.sources: dict[int, Task] = {}
+        self.places: dict[int, int] = {}
+        self._left_out: set[int] = set()
+        self._since: str | None = None
+        if settings.get("sampling") != "Uncertainty sampling":
+            logger.info("project %d asks by uncertainty from now on", number)
+            client.change_project(number, sampling="Uncertainty sampling")
+
+    def poll(self) -> list[dict[str, Any]]:
+        """The tasks that are new or were changed since the last time, with their annotations.
+
+        What was changed at that very moment comes again. A task without a text or image that
+        can be used is left out, and the log says why.
+        """
+        found: list[dict[str, Any]] = []
+        since = self._since
+        for record in self.client.tasks(self.number, since=since):
+            number, changed = int(record["id"]), str(record["updated_at"])
+            self._since = max(self._since or changed, changed)
+            if number not in self.sources and not self._add(number, record):
+                continue
+            found.append(record)
+        return found
+
+    def send(self, predictions: Iterable[Prediction], *, version: str) -> None:
+        """Give the tasks predictions, and have the project ask by those of this version.
+
+        A task that has one of this version already, as before a restart, gets no other.
+
+        Raises:
+            ConnectionError: the server went away again and again.
+        """
+        wanted = {prediction.task: prediction for prediction in predictions}
+        for _ in range(_ATTEMPTS):
+            has = self._find_predicted(wanted, version)
+            missing = [wanted[number] for number in wanted if number not in has]
+            try:
+                if missing:
+                    records = [{**one._asdict(), "model_version": version} for one in missing]
+                    self.client.import_predictions(self.number, records)
+                break
+            except ServerGone as gone:
+                logger.warning("%s: looking what arrived", gone)
+        else:
+            raise ConnectionError(
+                f"{self.client.url} went away each of {_ATTEMPTS} times that it was sent "
+                f"predictions for {len(wanted)} tasks; no answer is lost"
+            )
+        self.client.change_project(self.number, model_version=version)
+
+    def _find_predicted(self, tasks: Iterable[int], version: str) -> set[int]:
+        numbers = list(tasks)
+        if not numbers:
+            return set()
+        return {
+            int(record["id"])
+            for record in self.client.tasks(self.number, only=numbers)
+            for prediction in record.get("predictions") or []
+            if prediction.get("model_version") == version
+        }
+
+    def _add(self, number: int, record: Mapping[str, Any]) -> bool:
+        try:
+            shown = read_shown(record, self.interface)
+            if self.interface.media == "image":
+                shown = str(self._keep_picture(shown))
+        except (LookupError, OSError, ValueError) as error:
+            if isinstance(error, (ConnectionError, PermissionError)):
+                raise
+            if number not in self._left_out:
+                self._left_out.add(number)
+                logger.warning("task %d of project %d is left out: %s", number, self.number, error)
+            return False
+        source = set_hashes({self.interface.media: shown})
+        self.sources[number] = source
+        self.places.setdefault(source["_input_hash"], number)
+        return True
+
+    def _keep_picture(self, address: str) -> Path:
+        """The file of a picture, which is fetched once."""
+        name = blake2b(address.encode("utf8"), digest_size=12).hexdigest()
+        for path in self.pictures.glob(f"{name}.*"):
+            return path
+        if address[:5].lower() == "data:":
+            content = Picture.from_source(address).read_bytes()
+        else:
+            content = self.client.download(address)
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        path = self.pictures / f"{name}.{image_format(content)}"
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_bytes(content)
+        partial.replace(path)
+        return path
