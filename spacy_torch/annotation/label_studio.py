@@ -77,15 +77,35 @@ class LabelStudioLoop:
         Returns:
             Whether there is anything left to ask.
         """
+        self.learn(records)
+        if self._queue is None or not self._queue or self._n_new >= self.every:
+            self._push()
+        return bool(self._queue)
+
+    def learn(self, records: Iterable[Mapping[str, Any]] | None = None) -> int:
+        """Fetch answers and learn from them; how many were new."""
         answers = self._read(self.project.poll() if records is None else records)
         if answers:
             self.learner.receive(answers)
             self._n_new += len(answers)
         if self._queue is not None:
             self._queue -= {task["_task_hash"] for task in answers}
-        if self._queue is None or not self._queue or self._n_new >= self.every:
-            self._push()
-        return bool(self._queue)
+        return len(answers)
+
+    def predict(self, numbers: Iterable[int]) -> list[Prediction | None]:
+        """What the model says of tasks of the project; None of those that cannot be used."""
+        numbers = list(numbers)
+        if not self.project.sources.keys() >= set(numbers):
+            self.learn()  # they were imported since
+        usable = [number for number in numbers if number in self.project.sources]
+        scored = self.learner.score([self.project.sources[number] for number in usable])
+        found = {
+            number: Prediction(
+                number, self._predict(question), confidence(question, one_of=self._is_one_of)
+            )
+            for number, question in zip(usable, scored, strict=True)
+        }
+        return [found.get(number) for number in numbers]
 
     def run(
         self,
