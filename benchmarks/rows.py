@@ -43,6 +43,8 @@ TABLES: dict[str, dict[str, str]] = {
         "image_fashion": "benchmarks.image_learning:measure_fashion",
         "image_update": "benchmarks.image_speed:measure_update",
         "image_backbone": "benchmarks.image_speed:measure_backbone",
+        "detection_clutter": "benchmarks.detection:measure_clutter",
+        "detection_bccd": "benchmarks.detection:measure_bccd",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

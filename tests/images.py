@@ -39,3 +39,18 @@ def random_pixels(height: int, width: int, *, seed: int = 0) -> numpy.ndarray:
 def as_uri(array: numpy.ndarray) -> str:
     """As a text that stands for the picture."""
     return f"data:image/png;base64,{b64encode(as_bytes(array)).decode()}"
+
+
+def draw_patterns(
+    *places: tuple[str, int, int], seed: int, side: int = 16, size: int = 64
+) -> numpy.ndarray:
+    """Framed squares with stripes across or down, given label, left and top, on a noisy ground."""
+    pixels = numpy.random.default_rng(seed).integers(90, 110, (size, size, 3), dtype=numpy.uint8)
+    stripes = numpy.broadcast_to(
+        (numpy.arange(side) // 3 % 2 * 255).astype(numpy.uint8), (side, side)
+    )
+    for label, x, y in places:
+        pattern = stripes.T.copy() if label == "across" else stripes.copy()
+        pattern[:2], pattern[-2:], pattern[:, :2], pattern[:, -2:] = 0, 0, 0, 0
+        pixels[y : y + side, x : x + side] = pattern[:, :, None]
+    return pixels

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import spacy
 import torch
-from images import CORNERS, as_uri
+from images import CORNERS, as_uri, draw_patterns
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.tokens.underscore import Underscore
@@ -29,8 +29,9 @@ FACTORIES = sorted(
     if point.group == "spacy_factories"
 )
 
-# For each factory texts with their truth, as `Example.from_dict` takes it, and "relations" as
-# `doc._.relations` does: few enough to be learned by heart in a second, of different lengths.
+# For each factory texts with their truth, as `Example.from_dict` takes it, "relations" as
+# `doc._.relations` does and "boxes" as `doc._.boxes` does: few enough to be learned by heart in a
+# second, of different lengths.
 TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "torch_relations": [
         (
@@ -93,6 +94,21 @@ TRUTH: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (as_uri(CORNERS[::-1, ::-1]), {"cats": {"left": 1.0, "turned": 1.0}}),
         (as_uri(CORNERS[:, ::-1]), {"cats": {"left": 1.0, "turned": 0.0}}),
     ],
+    "torch_object_detector": [
+        (
+            as_uri(draw_patterns(*places, seed=seed)),
+            {"boxes": [(*place, 16, 16) for place in places]},
+        )
+        for seed, places in enumerate(
+            [
+                [("across", 4, 8), ("down", 40, 30)],
+                [("down", 10, 2)],
+                [("across", 36, 6), ("across", 20, 40)],
+                [],
+                [("down", 30, 44), ("across", 2, 20)],
+            ]
+        )
+    ],
     "torch_morphologizer": [
         (
             "she sees him",
@@ -148,8 +164,13 @@ BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# Where the defaults are for larger things than these.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "torch_object_detector": {"model": {"encoder": {"size": 64}}},
+}
+
 # Whose texts stand for pictures, which any text does not.
-OF_PICTURES = {name for name in FACTORIES if "image" in name}
+OF_PICTURES = {"torch_object_detector"} | {name for name in FACTORIES if "image" in name}
 
 
 def make_pipeline(factory: str) -> Language:
@@ -159,7 +180,7 @@ def make_pipeline(factory: str) -> Language:
         name, settings = BEFORE[factory]
         nlp.add_pipe(name)
         nlp.config["initialize"]["components"][name] = settings
-    nlp.add_pipe(factory)
+    nlp.add_pipe(factory, config=SETTINGS.get(factory, {}))
     return nlp
 
 
@@ -172,9 +193,16 @@ def make_examples(nlp: Language, factory: str) -> list[Example]:
 
 
 def make_example(
-    nlp: Language, text: str, *, relations: list[Any] | None = None, **truth: Any
+    nlp: Language,
+    text: str,
+    *,
+    relations: list[Any] | None = None,
+    boxes: list[Any] | None = None,
+    **truth: Any,
 ) -> Example:
     example = Example.from_dict(nlp.make_doc(text), truth)
+    if boxes is not None:
+        example.reference._.boxes = boxes
     if relations is not None:
         example.reference._.relations = relations
     return example

@@ -11,7 +11,7 @@ from torch import nn
 from spacy_torch.bridge.model import get_shim
 from spacy_torch.components.losses import Loss
 
-LogitsOf = Literal["text", "token", "tag", "span", "arc", "pair"]
+LogitsOf = Literal["text", "token", "tag", "span", "arc", "pair", "box"]
 
 
 def check_model(name: str, model: object, *, logits_of: LogitsOf, architecture: str) -> None:

@@ -21,6 +21,11 @@ def cholesky(matrix: Tensor) -> Tensor:
     return cast("Tensor", _torch.linalg.cholesky(matrix))
 
 
+def solve(matrix: Tensor, columns: Tensor) -> Tensor:
+    """What gives these columns when multiplied from the left by a square matrix."""
+    return cast("Tensor", _torch.linalg.solve(matrix, columns))
+
+
 def orthonormal(matrix: Tensor) -> Tensor:
     """An orthonormal basis of the space that the columns span."""
     return cast("tuple[Tensor, Tensor]", _torch.linalg.qr(matrix))[0]
