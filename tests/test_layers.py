@@ -54,7 +54,17 @@ OURS = {
     "comparison": set(),
     "show": {"features"},
     "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
-    "cli": {"cli", "accelerate", "comparison", "show", "export", "training", "features", "bridge"},
+    "cli": {
+        "cli",
+        "annotation",
+        "accelerate",
+        "comparison",
+        "show",
+        "export",
+        "training",
+        "features",
+        "bridge",
+    },
 }
 # Of an extra: imported inside functions of these files, so that everything else works without.
 OPTIONAL = {
@@ -67,6 +77,7 @@ OPTIONAL = {
         "spacy_torch.features.picture",
         "spacy_torch.show",
     },
+    "prodigy": {"spacy_torch.annotation.prodigy"},
     "faster_coco_eval": {"spacy_torch.components.boxes_scorer"},
 }
 OTHERS = {
@@ -86,7 +97,7 @@ OTHERS = {
     },
     "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
     "training": {"torch", "numpy", "spacy", "thinc"},
-    "annotation": {"spacy", "thinc", "numpy"},
+    "annotation": {"spacy", "thinc", "numpy", "prodigy"},
     "export": {"torch", "numpy", "spacy", "thinc"},
     "comparison": {"spacy", "srsly"},
     "show": {"spacy", "PIL"},
@@ -215,6 +226,9 @@ def test_registered_name_leads_to_a_function(group, name, target):
         assert attribute == name.replace("torch_", "make_", 1)
     elif group == "spacy_cli":
         assert re.fullmatch(r"torch-[a-z-]+", name)
+    elif group == "prodigy_recipes":
+        assert re.fullmatch(r"torch(\.[a-z]+){2,3}", name)
+        assert attribute == name.removeprefix("torch.").replace(".", "_")
     elif group == "spacy_languages":
         assert (name, function.lang) == ("image", "image")
     else:

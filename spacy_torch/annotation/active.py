@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import minibatch
 from thinc.api import Optimizer
 
 from spacy_torch.annotation.journal import Journal
+from spacy_torch.annotation.pipelines import save_pipeline
 from spacy_torch.annotation.questions import Question, Questions
 from spacy_torch.annotation.strategies import Candidates, Strategy
-from spacy_torch.annotation.tasks import Task, check_answer, distinct, set_hashes
+from spacy_torch.annotation.tasks import Task, check_answer, content_of, distinct, set_hashes
+
+logger = logging.getLogger(__name__)
 
 # A question that chance chose, and not the strategy: such ones tell how good the model is.
 RANDOM = "_random"
@@ -106,7 +112,12 @@ class ActiveLearner:
         self.strategy = strategy
         self.journal = journal if journal is not None else Journal(None)
         self.settings = settings or Settings()
-        self.pool = distinct(pool)
+        # Answers that another tool has saved have hashes of its own.
+        known = {content_of(task): task["_input_hash"] for task in self.journal.answers.values()}
+        self.pool = distinct(
+            {**task, "_input_hash": known[content_of(task)]} if content_of(task) in known else task
+            for task in pool
+        )
         if not self.pool:
             raise ValueError("the pool is empty: there is nothing to ask about")
         if not self.questions.component.labels:
@@ -116,6 +127,7 @@ class ActiveLearner:
             )
         self._optimizer = optimizer if optimizer is not None else nlp.resume_training()
         self._examples: dict[int, Example] = {}
+        self._unusable: set[int] = set()  # answers, by their task
         self._lock = threading.RLock()
         self._has_answers = threading.Event()
         self._is_closed = False
@@ -200,14 +212,13 @@ class ActiveLearner:
         window = max(self.settings.window, number)
         found: list[Question] = []
         for start in range(0, len(drawn), window):
-            questions = self.score([self.pool[place] for place in drawn[start : start + window]])
+            tasks = [self.pool[place] for place in drawn[start : start + window]]
+            docs = [self.questions.make_doc(task) for task in tasks]
+            given = [answers.get(task["_input_hash"], []) for task in tasks]
             found += [
                 question
-                for question in questions
+                for question in self.questions.ask_open(tasks, docs, self._random(2), given)
                 if question.task["_task_hash"] not in self.journal.pending
-                and not self.questions.is_answered(
-                    question.task, answers.get(question.task["_input_hash"], [])
-                )
             ]
             if len(found) >= number:
                 break
@@ -250,6 +261,7 @@ class ActiveLearner:
             for task in tasks:
                 check_answer(task)
                 self.questions.check(task)
+            self._unusable.difference_update(task["_task_hash"] for task in tasks)
             self.journal.write(tasks)
             self._learn({task["_input_hash"] for task in tasks})
 
@@ -279,6 +291,11 @@ class ActiveLearner:
                 accuracy=sum(right) / len(right) if right else None,
             )
 
+    def save(self, path: Path) -> None:
+        """Save the pipeline as it is now; see `save_pipeline`."""
+        with self._lock:
+            save_pipeline(self.nlp, path)
+
     def close(self) -> None:
         """End the background thread, after the step that it is at."""
         self._is_closed = True
@@ -290,22 +307,28 @@ class ActiveLearner:
     def _catch_up(self) -> None:
         answers = list(self.journal.answers.values())
         for task in answers:
-            self.questions.check(task)
+            try:
+                self.questions.check(task)
+            except ValueError as error:
+                logger.warning("an answer of the journal is not learned: %s", error)
+                self._unusable.add(task["_task_hash"])
         inputs = list(dict.fromkeys(task["_input_hash"] for task in answers))
         for key in inputs:
             self._read(key)
+        # A pipeline that was saved may know an answer that was taken back afterwards.
+        undone = {key: task for key, task in self._pending_inputs().items() if key not in inputs}
+        self._forget([self.questions.make_doc(task) for task in undone.values()])
         self._learn_at_once(list(self._examples.values()))
+
+    def _pending_inputs(self) -> dict[int, Task]:
+        return {task["_input_hash"]: task for task in self.journal.pending.values()}
 
     def _learn(self, inputs: set[int], *, correcting: bool = False) -> None:
         before = {key: self._examples.get(key) for key in inputs}
         for key in inputs:
             self._read(key)
         replaced = [eg.predicted for key, eg in before.items() if eg is not None]
-        forget = getattr(self.questions.component, "forget", None)
-        if replaced and forget is not None:
-            # A model that cannot forget learns the correction by gradient.
-            with suppress(TypeError):
-                forget(replaced)
+        self._forget(replaced)
         self._learn_at_once([self._examples[key] for key in inputs if key in self._examples])
         if self._thread is not None:
             self._has_answers.set()
@@ -313,8 +336,17 @@ class ActiveLearner:
             for batch in self._rehearsal():
                 self._step(batch)
 
+    def _forget(self, docs: list[Doc]) -> None:
+        forget = getattr(self.questions.component, "forget", None)
+        if docs and forget is not None:
+            # A model that cannot forget learns the correction by gradient.
+            with suppress(TypeError):
+                forget(docs)
+
     def _read(self, key: int) -> None:
-        answers = self.journal.of_input(key)
+        answers = [
+            task for task in self.journal.of_input(key) if task["_task_hash"] not in self._unusable
+        ]
         example = self.questions.read(answers) if answers else None
         if example is None:
             self._examples.pop(key, None)

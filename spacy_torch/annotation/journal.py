@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from spacy_torch.annotation.tasks import Task, check_answer
+from spacy_torch.annotation.tasks import Task, check_answer, set_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class Journal:
             self._note_undone(record[UNDONE])
         else:
             check_answer(record)
-            self._note_answer(record)
+            self._note_answer(set_hashes(record))
 
     def _note_asked(self, tasks: list[Task]) -> None:
         self.pending = {task["_task_hash"]: task for task in tasks}

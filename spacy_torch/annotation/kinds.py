@@ -8,14 +8,23 @@ from typing import Literal
 from spacy.language import Language
 
 from spacy_torch.annotation.box_questions import BoxQuestions, ManualBoxQuestions
-from spacy_torch.annotation.questions import ChoiceQuestions, Questions, YesNoQuestions
+from spacy_torch.annotation.questions import (
+    ChoiceQuestions,
+    Questions,
+    SuggestedChoiceQuestions,
+    YesNoQuestions,
+)
 from spacy_torch.annotation.span_questions import ManualSpanQuestions, SpanQuestions
 
 Kind = Literal["binary", "choice", "manual"]
 
 # By what a component assigns; the first kind is the usual one.
 KINDS: dict[str, dict[Kind, type[Questions]]] = {
-    "doc.cats": {"binary": YesNoQuestions, "choice": ChoiceQuestions},
+    "doc.cats": {
+        "binary": YesNoQuestions,
+        "choice": ChoiceQuestions,
+        "manual": SuggestedChoiceQuestions,
+    },
     "doc.ents": {"binary": SpanQuestions, "manual": ManualSpanQuestions},
     "doc.spans": {"binary": SpanQuestions, "manual": ManualSpanQuestions},
     "doc._.boxes": {"binary": BoxQuestions, "manual": ManualBoxQuestions},
@@ -34,9 +43,9 @@ def find_questions(
     Args:
         name: of the component; None for the first one that can be asked about.
         kind: "binary" for yes-or-no questions about one label, span or box, "choice" among
-            all labels, "manual" for all spans or boxes at once. None for "choice" where
-            exactly one label applies, "binary" otherwise.
-        labels: ask about these only, of yes-or-no and manual questions.
+            all labels, "manual" to correct what the component finds: the labels, or all spans
+            or boxes. None for "choice" where exactly one label applies, "binary" otherwise.
+        labels: ask about these only, in questions that are not among all labels.
 
     Raises:
         ValueError: there is no such component, or the kind is for others.
@@ -63,7 +72,9 @@ def find_questions(
     if kind not in kinds:
         raise ValueError(f"the questions about {name!r} must be one of {list(kinds)}, got {kind!r}")
     questions = kinds[kind]
-    return questions(nlp, name) if kind == "choice" else questions(nlp, name, labels=labels)  # pyright: ignore[reportCallIssue]
+    if issubclass(questions, ChoiceQuestions):
+        return questions(nlp, name)
+    return questions(nlp, name, labels=labels)  # pyright: ignore[reportCallIssue]
 
 
 def _find_component(nlp: Language) -> str:

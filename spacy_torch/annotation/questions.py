@@ -78,6 +78,20 @@ class Questions(ABC):
         the later one counts.
         """
 
+    def ask_open(
+        self,
+        sources: Sequence[Task],
+        docs: Sequence[Doc],
+        random: np.random.Generator,
+        answers: Sequence[Sequence[Task]],
+    ) -> list[Question]:
+        """Those questions that the answers so far, given for each document, leave open."""
+        return [
+            question
+            for question in self.ask(sources, docs, random)
+            if not self.is_answered(question.task, answers[question.place])
+        ]
+
     def is_answered(self, task: Task, answers: Sequence[Task]) -> bool:
         """Whether the answers about an input say already what a question would ask."""
         return any(answer["_task_hash"] == task["_task_hash"] for answer in answers)
@@ -129,21 +143,36 @@ class YesNoQuestions(Questions):
         In that case the label is drawn by its probability: always to ask for the likeliest
         would never find out about labels that nobody has seen yet.
         """
+        return self.ask_open(sources, docs, random, [()] * len(docs))
+
+    def ask_open(
+        self,
+        sources: Sequence[Task],
+        docs: Sequence[Doc],
+        random: np.random.Generator,
+        answers: Sequence[Sequence[Task]],
+    ) -> list[Question]:
+        """The same about labels of which nobody has answered whether they apply."""
         questions: list[Question] = []
         found = self.component.probabilities(docs)
         for place, (source, one) in enumerate(zip(sources, found, strict=True)):
             values = one.values[0].astype(np.float64)
             scores = dict(zip(one.labels, values.tolist(), strict=True))
-            wanted = [label for label in one.labels if not self.labels or label in self.labels]
-            if self.is_exclusive:
+            answered = {answer.get("label") for answer in answers[place]}
+            wanted = [
+                label
+                for label in one.labels
+                if label not in answered and (not self.labels or label in self.labels)
+            ]
+            if self.is_exclusive and wanted:
                 chances = np.array([scores[label] for label in wanted]) + 1e-9
                 wanted = [wanted[int(random.choice(len(wanted), p=chances / chances.sum()))]]
             for label in wanted:
                 score = scores[label]
                 task = with_question(source, {"label": label}, score=score)
-                answers = values if self.is_exclusive else np.array([1 - score, score])
+                possible = values if self.is_exclusive else np.array([1 - score, score])
                 expected = "accept" if score >= 0.5 else "reject"
-                questions.append(Question(task, place, answers, expected))
+                questions.append(Question(task, place, possible, expected))
         return questions
 
     def check(self, task: Task) -> None:
@@ -209,6 +238,22 @@ class ChoiceQuestions(Questions):
             return None
         cats = {label: float(label in accepted) for label in self.component.labels}
         return _example(self.make_doc(tasks[0]), cats)
+
+
+class SuggestedChoiceQuestions(ChoiceQuestions):
+    """Which of the labels applies? Those that the component finds likely are chosen already."""
+
+    def ask(
+        self, sources: Sequence[Task], docs: Sequence[Doc], random: np.random.Generator
+    ) -> list[Question]:
+        """One question per document, with all labels as options, and with an answer."""
+        questions = super().ask(sources, docs, random)
+        for question in questions:
+            names = [option["id"] for option in question.task["options"]]
+            scores = dict(zip(names, question.probabilities.tolist(), strict=True))
+            likely = [name for name in names if scores[name] >= 0.5]
+            question.task["accept"] = [question.expected] if self.is_exclusive else likely
+        return questions
 
 
 def _example(doc: Doc, cats: dict[str, float]) -> Example:

@@ -95,6 +95,11 @@ def check_input(task: Any) -> None:
         raise ValueError(f'it has neither a "text" nor an "image": {show(task)}')
 
 
+def content_of(task: Task) -> tuple[Any, ...]:
+    """What a task is about; equal of two tasks whose hashes come from different tools."""
+    return tuple(task.get(key) for key in INPUT_KEYS)
+
+
 def distinct(tasks: Iterable[Task]) -> list[Task]:
     """Tasks with hashes, those about an input that came before left out."""
     found: dict[int, Task] = {}

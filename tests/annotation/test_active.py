@@ -1,5 +1,6 @@
 """A session: asking, answering, correcting, breaking off and going on."""
 
+import json
 import time
 
 import pytest
@@ -251,3 +252,18 @@ def test_further_questions_are_about_other_texts_until_there_are_none():
     assert len({(task["text"], task["label"]) for task in asked}) == len(asked) >= len(TEXTS)
     learner.receive([reply(task) for task in asked])
     assert learner.journal.pending == {}
+
+
+def test_answers_of_another_tool_are_about_the_same_texts(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    first, second = TEXTS[:2]
+    lines = [
+        {"text": first, "label": "POS", "answer": "accept", "_input_hash": 7, "_task_hash": 8},
+        {"text": second, "label": "POS", "answer": "reject"},  # written by hand
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    learner = make_learner(questions=YesNoQuestions, journal=Journal(path), pool=POOL[:2])
+    (task,) = learner.ask()
+    assert (task["text"], task["label"]) == (second, "NEG")
+    assert learner.progress().n_left == 0
+    assert learner.nlp(first).cats["POS"] > 0.5
