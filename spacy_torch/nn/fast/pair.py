@@ -14,12 +14,25 @@ from spacy_torch.nn.fast.ridge import log_losses
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-# How much of the slow learner's logits may count, and how many answers' worth of doubt
-# each has to overcome.
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
-DOUBT = (0.0, 0.5, 1.0, 2.0, 3.0)
+# How much the logits of the fast and of the slow learner may count, and how many answers'
+# worth of doubt each pair of shares has to overcome. Each learner alone is among them.
+SHARES = (
+    (1.0, 0.0),
+    (1.0, 0.1),
+    (1.0, 0.25),
+    (1.0, 0.5),
+    (1.0, 1.0),
+    (0.5, 0.5),
+    (0.5, 1.0),
+    (0.0, 0.5),
+    (0.0, 1.0),
+)
+DOUBT = (0.0, 0.5, 1.0, 2.0, 3.0, 3.0, 3.0, 4.0, 4.0)
+# How often the slow learner is trained on its own, and not on what the fast one leaves over:
+# of that alone it would see little once the fast one is mostly right.
+ALONE = 0.5
 # One answer in so many is never shown to the slow learner, but says how good it is.
-HELD_OUT = 8
+HELD_OUT = 16
 # What evidence is worth one answer later: the slow learner is another one by then.
 MEMORY = 0.99
 # With nothing new among the answers, the slow learner is tested every so many updates.
@@ -34,14 +47,15 @@ class PairBatch(NamedTuple):
 
 
 class FastSlowClassifier(nn.Module):
-    """The logits of a fast learner plus a share of a slow one's.
+    """The logits of a fast learner and of a slow one, each by its share.
 
     The slow one is trained, by gradient, on top of what the fast one would say had it not
-    seen the answer itself. The share rests on evidence: on answers before either has
-    learned them, and on one in eight that is kept from the slow one, the log-loss of
-    several shares is measured, and their average is taken with weights that fall with
-    the loss (Bayesian model averaging with forgetting). With no evidence the share is
-    near nothing, and a network that overfits stays without a say.
+    seen the answer itself, and half of the time alone. The shares rest on evidence: on
+    answers before either has learned them, and on one in sixteen that is kept from the slow
+    one, the log-loss of several pairs of shares is measured, and their average is taken
+    with weights that fall with the loss (Bayesian model averaging with forgetting). With
+    no evidence the slow one's share is near nothing, and a network that overfits stays
+    without a say; one that knows better takes over.
 
     Args:
         fast: learns from `answer`.
@@ -58,9 +72,9 @@ class FastSlowClassifier(nn.Module):
         self._untested = 0
 
     @property
-    def share(self) -> Tensor:
-        """How much of the slow learner's logits counts, from 0 to 1."""
-        return self.evidence.softmax(0) @ self.evidence.new_tensor(WEIGHTS)
+    def shares(self) -> Tensor:
+        """How much the logits of the fast and of the slow learner count, from 0 to 1."""
+        return self.evidence.softmax(0) @ self.evidence.new_tensor(SHARES)
 
     def grown_sizes(self) -> dict[str, int]:
         """The sizes that answers have changed since the module was built."""
@@ -71,9 +85,11 @@ class FastSlowClassifier(nn.Module):
         slow: Tensor = self.slow(batch.slow)
         fast = self.fast(batch.fast).to(slow.dtype)
         if not self.training:
-            return fast + self.share.to(slow.dtype) * slow
+            of_fast, of_slow = self.shares.to(slow.dtype)
+            return of_fast * fast + of_slow * slow
         held_out = is_held_out(batch.fast.keys).unsqueeze(1)
-        return fast + torch.where(held_out, slow.detach(), slow)
+        is_alone = torch.rand(len(fast), 1, device=fast.device) < ALONE
+        return fast.masked_fill(is_alone, 0.0) + torch.where(held_out, slow.detach(), slow)
 
     @torch.no_grad()
     def answer(self, batch: PairBatch, targets: Float[Tensor, "batch label"]) -> bool:
@@ -104,16 +120,16 @@ class FastSlowClassifier(nn.Module):
     def _weigh(self, batch: PairBatch, targets: Tensor, is_test: Tensor) -> None:
         fast = self.fast.score_left_out(batch.fast)[is_test]
         slow = self.slow(batch.slow).to(fast.dtype)[is_test]
-        weights = fast.new_tensor(WEIGHTS).view(-1, 1, 1)
+        of_fast, of_slow = fast.new_tensor(SHARES).T.reshape(2, -1, 1, 1)
         losses = log_losses(
-            fast + weights * slow,
+            of_fast * fast + of_slow * slow,
             targets.to(fast.dtype)[is_test],
             fast.new_ones(len(fast)),
             exclusive=self.fast.exclusive,
         )
         kept = MEMORY ** int(is_test.sum())
         before = self.evidence + self.evidence.new_tensor(DOUBT)
-        # The best share is at zero, so that the numbers stay small.
+        # The best are at zero, so that the numbers stay small.
         now = kept * before - losses
         self.evidence = now - now.max() - self.evidence.new_tensor(DOUBT)
 

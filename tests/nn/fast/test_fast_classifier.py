@@ -169,23 +169,51 @@ def pair_batch(keys):
     return PairBatch(make_batch(keys), torch.tensor([key % 3 for key in keys]))
 
 
-@pytest.mark.parametrize(("sign", "low", "high"), [(1.0, 0.9, 1.0), (-1.0, 0.0, 0.01)])
-def test_a_slow_learner_counts_as_far_as_it_is_right(sign, low, high):
-    pair = make_pair(sign)
-    start = float(pair.share)
-    assert 0 < start < 0.3
+def test_a_slow_learner_that_is_right_takes_part_and_one_that_is_wrong_does_not():
     keys = list(range(1, 61))
-    pair.answer(pair_batch(keys), torch.eye(3)[torch.tensor(keys) % 3])
-    assert low <= float(pair.share) <= high
-    logits = pair(pair_batch([3, 4]))
-    share = float(pair.share)
-    expected = pair.fast(make_batch([3, 4])) + share * pair.slow(torch.tensor([0, 1]))
-    torch.testing.assert_close(logits, expected)
+    shares = {}
+    for sign in (1.0, -1.0):
+        pair = make_pair(sign)
+        fast, slow = pair.shares.tolist()
+        assert fast > 0.9
+        assert 0 < slow < 0.3
+        pair.answer(pair_batch(keys), torch.eye(3)[torch.tensor(keys) % 3])
+        shares[sign] = pair.shares.tolist()
+        logits = pair(pair_batch([3, 4]))
+        fast, slow = pair.shares
+        expected = fast * pair.fast(make_batch([3, 4])) + slow * pair.slow(torch.tensor([0, 1]))
+        torch.testing.assert_close(logits, expected)
+    assert shares[1.0][1] > 0.9
+    assert shares[-1.0][0] > 0.99
+    assert shares[-1.0][1] < 0.01
+
+
+def test_a_slow_learner_that_knows_better_takes_over():
+    pair = make_pair(1.0)
+    keys = list(range(1, 121))
+    truth = torch.tensor(keys) % 3
+    # What the fast one learned about these features is wrong for the items to come.
+    others = make_batch([key + 1000 for key in keys])
+    pair.fast.answer(others, torch.eye(3)[(truth + 1) % 3])
+    batch = PairBatch(others._replace(keys=torch.tensor(keys)), truth)
+    assert (pair.fast(batch.fast).argmax(1) == truth).float().mean() < 0.3
+    pair._weigh(batch, torch.eye(3)[truth], torch.ones(120, dtype=torch.bool))
+    assert (pair(batch).argmax(1) == truth).all()
 
 
 def test_the_slow_learner_learns_nothing_from_what_it_is_tested_on():
     pair = make_pair(1.0).train()
-    pair(pair_batch([HELD_OUT]))[0, 0].backward()
+    pair(pair_batch([3 * HELD_OUT]))[0, 0].backward()
     assert pair.slow.sign.grad == 0
-    pair(pair_batch([HELD_OUT + 1]))[0, 0].backward()
+    pair(pair_batch([3 * HELD_OUT + 3]))[0, 0].backward()
     assert pair.slow.sign.grad == 4
+
+
+def test_the_slow_learner_is_trained_alone_half_of_the_time():
+    torch.manual_seed(0)
+    pair = make_pair(1.0)
+    keys = list(range(1, 401))
+    pair.fast.answer(make_batch(keys), torch.eye(3)[torch.tensor(keys) % 3])
+    alone = pair.slow(torch.tensor(keys) % 3)
+    is_alone = (pair.train()(pair_batch(keys)) == alone).all(dim=1)
+    assert 150 < int(is_alone.sum()) < 250
