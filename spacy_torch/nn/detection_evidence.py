@@ -22,6 +22,9 @@ RIGHT_PLACE = 0.5
 # pictures than this have none.
 DOUBT = 1.25
 FEWEST_PICTURES = 3
+# The share is at most n / (n + this) after n pictures: a half that was lucky in a few of them
+# cannot push the other one out.
+CAUTION = 8
 # Of a tested picture so many boxes are looked at.
 MOST_BOXES = 100
 # What is believed of scales and shifts of logits before there is evidence, as deviations.
@@ -61,7 +64,8 @@ class Evidence(nn.Module):
 
     Both are fitted on boxes found in complete pictures as if these had not been learned. The
     share is that whose gain in average precision over the fast half alone is largest after its
-    standard error was taken off, so that little evidence cannot bring in a bad half. The
+    standard error was taken off, of those that so many pictures allow: little evidence cannot
+    bring in a bad half. The
     evidence itself is not saved with the weights, what was concluded from it is.
 
     Args:
@@ -156,6 +160,8 @@ class Evidence(nn.Module):
         scores = torch.stack([average_precisions(outcomes, truths) for outcomes in columns])
         gains = scores - scores[0]  # share, choice of pictures
         surest = gains[:, 0] - DOUBT * _jackknife_error(gains[:, 1:])
+        most = len(truths) / (len(truths) + CAUTION)
+        surest = surest[: sum(share <= most for share in SHARES)]
         best = int(surest.argmax())  # the smallest of those that are alike
         self.share.fill_(SHARES[best])
         self.mixed = _fit(columns[best], self.mixed)

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from spacy_torch.nn.box_ops import box_iou
 from spacy_torch.nn.detection_evidence import (
+    CAUTION,
     Candidates,
     Evidence,
     _Outcome,
@@ -69,12 +70,17 @@ def test_without_evidence_the_slow_half_has_no_say():
     torch.testing.assert_close(chances, found.fast[:6].sigmoid().sort(descending=True).values)
 
 
-def test_better_slow_half_gets_a_say():
-    evidence = Evidence(n_labels=1)
-    take(evidence, candidates(fast_is_right=False, slow_is_right=True), pictures=range(8))
-    assert evidence.trusts_slow
-    boxes, _, _ = evidence.find(candidates(fast_is_right=False, slow_is_right=True), overlap=0.5)
-    assert sorted(boxes[:3].tolist()) == sorted(TRUTH.tolist())
+def test_better_slow_half_gets_a_say_that_grows_with_the_pictures():
+    found = candidates(fast_is_right=False, slow_is_right=True)._replace(fast=torch.zeros(12))
+    shares = []
+    for n_pictures in (4, 8, 30):
+        evidence = Evidence(n_labels=1)
+        take(evidence, found, pictures=range(n_pictures))
+        shares.append(float(evidence.share))
+        boxes, _, _ = evidence.find(found, overlap=0.5)
+        assert sorted(boxes[:3].tolist()) == sorted(TRUTH.tolist())
+    assert 0 < shares[0] <= 4 / (4 + CAUTION)
+    assert shares == sorted(shares)
 
 
 def test_slow_half_that_is_no_better_gets_none():
@@ -87,19 +93,21 @@ def test_slow_half_that_is_no_better_gets_none():
 
 def test_picture_tested_again_counts_as_it_is_now():
     evidence = Evidence(n_labels=1)
-    take(evidence, candidates(fast_is_right=False, slow_is_right=True), pictures=range(8))
+    undecided = candidates(fast_is_right=True, slow_is_right=True)._replace(fast=torch.zeros(12))
+    take(evidence, undecided, pictures=range(8))
+    assert evidence.trusts_slow
     take(evidence, candidates(fast_is_right=True, slow_is_right=False), pictures=range(8))
     assert not evidence.trusts_slow
 
 
 def test_forgotten_pictures_do_not_count():
-    evidence = Evidence(n_labels=1)
+    undecided = candidates(fast_is_right=True, slow_is_right=True)._replace(fast=torch.zeros(12))
+    evidence, expected = Evidence(n_labels=1), Evidence(n_labels=1)
     take(evidence, candidates(fast_is_right=True, slow_is_right=False), pictures=range(8))
-    take(evidence, candidates(fast_is_right=False, slow_is_right=True), pictures=range(8, 16))
     evidence.forget(torch.arange(8))
-    evidence.weigh()
-    expected = Evidence(n_labels=1)
-    take(expected, candidates(fast_is_right=False, slow_is_right=True), pictures=range(8, 16))
+    for one in (evidence, expected):
+        take(one, undecided, pictures=range(8, 16))
+    assert evidence.trusts_slow
     assert torch.equal(evidence.share, expected.share)
 
 
