@@ -136,8 +136,9 @@ def _initialize(nlp: Language, questions: Questions, pool: Sequence[Task]) -> No
     docs = [questions.make_doc(task) for task in islice(pool, ENOUGH)]
     if not docs:
         raise ValueError("the pool is empty: there is nothing to ask about")
+    examples = [Example(doc, doc) for doc in docs]
     try:
-        nlp.initialize(lambda: [Example(doc, doc) for doc in docs])
+        nlp.initialize(lambda: examples)
     except ValueError as error:
         raise ValueError(
             f"the pipeline cannot be initialized from documents without annotations: {error}; "

@@ -1,6 +1,7 @@
 """Recipes for Prodigy, which imports this file by the entry points `prodigy_recipes`."""
 
 import base64
+import logging
 import mimetypes
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from spacy_torch.annotation.kinds import Kind
 from spacy_torch.annotation.pipelines import split_labels, usable
 from spacy_torch.annotation.session import open_session
 from spacy_torch.annotation.tasks import Task, check_answer, set_hashes
+
+logger = logging.getLogger(__name__)
 
 # No `from __future__ import annotations`: Prodigy reads the types of a recipe's arguments.
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -111,6 +114,11 @@ def _stream(learner: ActiveLearner) -> Iterator[Task]:
     # Prodigy asks for questions long before it hands the answers to those before.
     while tasks := learner.more():
         yield from map(_with_data, tasks)
+    if learner.progress().n_left == len(learner.pool) and not learner.journal.pending:
+        logger.warning(
+            "the model finds nothing to ask about yet: show it a few first, with the recipe for "
+            "corrections and the same dataset"
+        )
 
 
 def _make_recipe(

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from spacy_torch.annotation.active import ActiveLearner, Settings
+from spacy_torch.annotation.box_questions import to_span
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.kinds import Kind
 from spacy_torch.annotation.pipelines import find_saved, usable
 from spacy_torch.annotation.session import open_session
 from spacy_torch.annotation.tasks import Task, read_tasks
+from spacy_torch.features.boxes import Box
 
 HELP = """\
 a  accept: yes, or what is marked is right
@@ -21,8 +23,13 @@ i  ignore: learn nothing from it, ask about something else
 u  undo the last answer, and ask again
 q  quit; the same command goes on from here
 Choices are answered by their numbers, such as 2, or 1 3 for several, or 0 for none. Spans are
-marked by the numbers of their tokens, such as: 0-1 PERSON, 4 PLACE"""
+marked by the numbers of their tokens, such as: 0-1 PERSON, 4 PLACE. Boxes are drawn by left edge,
+top, width and height in pixels, such as: CELL 10 20 64 48, CELL 90 20 60 50"""
 ANSWERS = {"a": "accept", "r": "reject", "i": "ignore"}
+# Where a session has nothing to ask from the start.
+COLD = """\
+The model finds nothing to ask about yet: show it a few first, with --kind manual and the same
+dataset, and then go on with this command"""
 _SPAN = re.compile(r"(\d+)(?:-(\d+))? +(\S.*)")
 
 
@@ -77,10 +84,8 @@ def teach(
     if saved is not None:
         write(f"Going on with the pipeline in {saved}, and {len(journal)} answers")
     try:
-        if learner.questions.view_id == "image_manual":
-            raise ValueError("boxes cannot be drawn in a terminal: ask yes or no (binary)")
         write("Answer with a, r, i, u, q, or h for help")
-        for n_answered in _converse(learner, lines, write, draw):
+        for n_answered in converse(learner, lines, write, draw):
             if n_answered % save_every == 0:
                 learner.save(state)
     finally:
@@ -91,7 +96,7 @@ def teach(
     return learner
 
 
-def _converse(
+def converse(
     learner: ActiveLearner,
     lines: TextIO,
     write: Callable[[str], Any],
@@ -122,7 +127,8 @@ def _converse(
             continue
         n_answered += 1
         yield n_answered
-    write("There is nothing left to ask")
+    is_cold = learner.progress().n_left == len(learner.pool)
+    write(COLD if is_cold else "There is nothing left to ask")
 
 
 def read_answer(line: str, task: Task) -> Task:
@@ -138,6 +144,8 @@ def read_answer(line: str, task: Task) -> Task:
         return {**task, "answer": "accept", "accept": _read_numbers(line, task)}
     if "tokens" in task:
         return {**task, "answer": "accept", "spans": _read_spans(line, task)}
+    if task.get("_view_id") == "image_manual":
+        return {**task, "answer": "accept", "spans": _read_boxes(line)}
     raise ValueError(f"answer with a, r, i, u, q or h, got {line!r}")
 
 
@@ -216,4 +224,19 @@ def _read_spans(line: str, task: Task) -> list[dict[str, Any]]:
                 "label": found[3],
             }
         )
+    return spans
+
+
+def _read_boxes(line: str) -> list[dict[str, Any]]:
+    spans: list[dict[str, Any]] = []
+    for part in line.split(","):
+        label, *sides = part.rsplit(maxsplit=4) if part.strip() else [""]
+        try:
+            box = Box(label.strip(), *map(float, sides))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "a box is its label, left edge, top, width and height in pixels, such as "
+                f"CELL 10 20 64 48, got {part.strip()!r}"
+            ) from error
+        spans.append(to_span(box))
     return spans

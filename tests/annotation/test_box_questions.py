@@ -5,50 +5,21 @@ import json
 import numpy as np
 import pytest
 import spacy
+import tiny_boxes
+from fixed_detector import CELL, DUST
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.language import Language
-from spacy.util import registry
+from images import draw_patterns
+from spacy.training import Example
+from spacy.util import fix_random_seed, registry
 
 from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.box_questions import read_places, to_span
 from spacy_torch.annotation.kinds import find_questions
-from spacy_torch.components.probabilities import Probabilities
 from spacy_torch.features.boxes import Box, get_boxes, get_rejected, is_complete
 from spacy_torch.features.picture import Picture
 from spacy_torch.training.image_source import ImageSource
 from spacy_torch.training.prodigy_images import task_to_image
-
-CELL, DUST = Box("CELL", 2, 3, 10, 8, 0.9), Box("DUST", 20, 20, 6, 6, 0.4)
-FAINT = Box("CELL", 30, 5, 4, 4, 0.01)
-
-
-class FixedDetector:
-    """Finds the same boxes in every picture, until it is told others."""
-
-    labels = ("CELL", "DUST")
-
-    def __init__(self, name):
-        self.name = name
-        self.boxes = [DUST, FAINT, CELL]
-        self.learned = []
-
-    def probabilities(self, docs):
-        rows = [[box.score * (box.label == label) for label in self.labels] for box in self.boxes]
-        table = np.array(rows, dtype="float32").reshape(-1, 2)
-        return [Probabilities(self.boxes, self.labels, table) for _ in docs]
-
-    def update(self, examples, **kwargs):
-        self.learned += examples
-        return {}
-
-    def __call__(self, doc):
-        return doc
-
-
-@Language.factory("fixed_detector", assigns=["doc._.boxes"])
-def make_fixed_detector(nlp, name):
-    return FixedDetector(name)
 
 
 @pytest.fixture
@@ -214,3 +185,53 @@ def test_the_reader_of_prodigys_files_understands_the_answers(images, tmp_path):
     image = task_to_image(task, source, where="line 1")
     assert [box[:5] for box in image.rejected] == [CELL[:5]]
     assert image.complete is False
+
+
+# With a detector that learns ------------------------------------------------------------
+
+
+def shared(span, place):
+    """Intersection over union with a pattern."""
+    label, x, y = place
+    width = min(span["x"] + span["width"], x + tiny_boxes.SIDE) - max(span["x"], x)
+    height = min(span["y"] + span["height"], y + tiny_boxes.SIDE) - max(span["y"], y)
+    if span["label"] != label or min(width, height) <= 0:
+        return 0.0
+    area = span["width"] * span["height"] + tiny_boxes.SIDE**2
+    return width * height / (area - width * height)
+
+
+def test_yes_and_no_to_single_boxes_make_a_detector_better(tmp_path):
+    fix_random_seed(0)
+    nlp = tiny_boxes.make_nlp(**tiny_boxes.FAST)
+    truth = {str(tmp_path / f"{seed}.png"): tiny_boxes.draw_places(seed) for seed in range(30)}
+    for seed, (path, places) in enumerate(truth.items()):
+        Picture.from_source(draw_patterns(*places, seed=seed)).open().save(path)
+    questions = find_questions(nlp, kind="binary")
+    for label in tiny_boxes.LABELS:
+        questions.component.add_label(label)
+    docs = [questions.make_doc({"image": path}) for path in truth]
+    nlp.initialize(lambda: [Example(doc, doc) for doc in docs])
+    learner = ActiveLearner(
+        nlp,
+        questions,
+        [{"image": path} for path in truth],
+        strategy=registry.get("torch_query_strategies", "spacy-torch.Margin.v1")(),
+        settings=Settings(batch=5, epochs=1, epsilon=0.0),
+    )
+    assert learner.ask() == []  # it has seen no box yet
+    path, places = next(iter(truth.items()))
+    drawn = [Box(label, x, y, tiny_boxes.SIDE, tiny_boxes.SIDE) for label, x, y in places]
+    learner.receive([answer(path, "accept", *drawn, whole=True)])
+    examples = tiny_boxes.make_examples(nlp, 20, first_seed=1000)
+    before = nlp.evaluate(examples)["box_map50"]
+    for _ in range(6):
+        tasks = learner.ask()
+        found = [max(shared(t["spans"][0], p) for p in truth[t["image"]]) for t in tasks]
+        learner.receive(
+            [
+                {**task, "answer": "accept" if value >= 0.5 else "reject"}
+                for task, value in zip(tasks, found, strict=True)
+            ]
+        )
+    assert nlp.evaluate(examples)["box_map50"] > max(before + 0.1, 0.8)

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import fixed_detector  # noqa: F401  (registers it)
 import numpy as np
 import prodigy_stub
 import pytest
@@ -333,6 +334,31 @@ def test_pictures_are_shown_as_data_and_saved_as_paths(make_prodigy, images, tmp
     saved = stub.database.datasets["answers"]
     assert {task["image"] for task in saved} == {str(images / f"{n}.png") for n in range(12)}
     controller = stub.run("torch.image.teach", "answers", *arguments)
+    assert controller.queue == []
+    controller.close()
+
+
+@pytest.mark.parametrize("recipe", ["torch.image.detect", "torch.image.detect.correct"])
+def test_boxes_of_a_picture_are_questions_that_prodigy_tells_apart(
+    make_prodigy, images, tmp_path, recipe
+):
+    stub = make_prodigy()
+    nlp = spacy.blank("image")
+    nlp.add_pipe("fixed_detector")
+    nlp.to_disk(tmp_path / "detector")
+    arguments = [recipe, "answers", str(tmp_path / "detector"), str(images)]
+    controller = stub.run(*arguments)
+    annotate(controller, 10, lambda task: {**task, "answer": "accept"})
+    controller.close()
+    saved = stub.database.datasets["answers"]
+    is_whole = recipe.endswith("correct")
+    # Two of the boxes are probable enough; by hand there is one question per picture.
+    assert len(saved) == (12 if is_whole else 24)
+    assert len({task["_task_hash"] for task in saved}) == len(saved)
+    assert len({task["_input_hash"] for task in saved}) == 12
+    assert {task["_view_id"] for task in saved} == {"image_manual" if is_whole else "image"}
+    assert not any(task["image"].startswith("data:") for task in saved)
+    controller = stub.run(*arguments)
     assert controller.queue == []
     controller.close()
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import fixed_detector  # noqa: F401  (registers it)
+import numpy as np
 import pytest
 import spacy
 from spacy.cli import app
@@ -17,11 +19,20 @@ from spacy.util import registry
 from tiny_encoder import ENCODER
 from typer.testing import CliRunner
 
-from spacy_torch.annotation.active import Settings
+from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.journal import Journal
-from spacy_torch.annotation.pipelines import find_saved, save_pipeline, split_labels
+from spacy_torch.annotation.kinds import find_questions
+from spacy_torch.annotation.pipelines import find_saved, save_pipeline, split_labels, usable
 from spacy_torch.annotation.session import find_strategy
-from spacy_torch.annotation.terminal import HELP, read_answer, show_task, teach
+from spacy_torch.annotation.terminal import (
+    COLD,
+    HELP,
+    converse,
+    read_answer,
+    show_task,
+    teach,
+)
+from spacy_torch.features.picture import Picture
 
 GOOD, BAD = ("good", "great", "fine", "nice"), ("bad", "awful", "poor", "sad")
 TEXTS = [f"{word} {thing}" for word in (*GOOD, *BAD) for thing in ("film", "soup", "day", "hat")]
@@ -285,13 +296,93 @@ def test_a_session_that_cannot_begin_says_why(session, source, settings, message
 
 
 def test_pictures_that_cannot_be_opened_are_left_out(tmp_path, caplog):
-    from spacy_torch.annotation.pipelines import usable
-
     (tmp_path / "a.png").write_text("no picture")
     tasks = [{"image": str(tmp_path / "a.png")}, {"image": str(tmp_path / "b.png")}, {"text": "c"}]
     assert list(usable(tasks)) == [{"text": "c"}]
     assert "a.png" in caplog.text
     assert "b.png" in caplog.text
+
+
+def test_what_is_asked_about_a_picture_is_drawn(tmp_path):
+    paths = []
+    for number in range(3):
+        pixels = np.full((40, 50, 3), 80 * number, dtype="uint8")
+        paths.append(tmp_path / f"{number}.png")
+        Picture.from_source(pixels).open().save(paths[-1])
+    pool = tmp_path / "pool.jsonl"
+    pool.write_text("".join(json.dumps({"image": str(path)}) + "\n" for path in paths))
+    nlp = spacy.blank("image")
+    nlp.add_pipe("fixed_detector")
+    nlp.to_disk(tmp_path / "detector")
+    registry.cli.get("torch-teach")
+    command = ["torch-teach", str(tmp_path / "detector"), str(pool)]
+    command += ["-d", str(tmp_path / "answers.jsonl"), "--view", str(tmp_path / "shown.png")]
+    result = CliRunner().invoke(app, command, input="a\nq\n")
+    assert result.exit_code == 0, result.output
+    (task,) = Journal(tmp_path / "answers.jsonl").answers.values()
+    assert f"{task['image']}\n  {task['label']}: " in result.output
+    shown = np.asarray(Picture.from_source(tmp_path / "shown.png").open())
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 1  # more than the plain picture
+
+
+def test_boxes_are_drawn_by_their_numbers():
+    task = {"image": "a.png", "spans": [], "_view_id": "image_manual"}
+    spans = read_answer("BIG CELL 1 2 3 4.5,DUST 5 6 7 8", task)["spans"]
+    sides = ("label", "x", "y", "width", "height")
+    assert [[span[side] for side in sides] for span in spans] == [
+        ["BIG CELL", 1, 2, 3, 4.5],
+        ["DUST", 5, 6, 7, 8],
+    ]
+    for line in ("CELL 1 2 3", "CELL", "1 2 3 4", "CELL 1 2 3 x", "CELL 1 2 3 4,"):
+        with pytest.raises(ValueError, match="a box is its label, left edge, top, width"):
+            read_answer(line, task)
+
+
+def test_a_model_that_finds_nothing_yet_says_what_to_do(session, tmp_path):
+    nlp = spacy.blank("image")
+    nlp.add_pipe("fixed_detector").boxes = []
+    pixels = np.zeros((8, 8, 3), dtype="uint8")
+    learner = ActiveLearner(
+        nlp,
+        find_questions(nlp),
+        [{"image": str(tmp_path / "a.png")}],
+        strategy=find_strategy("Margin"),
+    )
+    Picture.from_source(pixels).open().save(tmp_path / "a.png")
+    shown = []
+    assert list(converse(learner, io.StringIO(), shown.append, None)) == []
+    assert shown == [COLD]
+
+
+def test_classes_of_pictures_are_chosen(tmp_path, caplog):
+    pool = tmp_path / "pool.jsonl"
+    lines = []
+    for number in range(4):
+        pixels = np.full((16, 16, 3), 60 * number, dtype="uint8")
+        pixels[:, : number + 1] = 255
+        Picture.from_source(pixels).open().save(tmp_path / f"{number}.png")
+        lines.append(json.dumps({"image": str(tmp_path / f"{number}.png")}))
+    lines.append(json.dumps({"image": str(tmp_path / "missing.png")}))
+    pool.write_text("\n".join(lines))
+    learner = teach(
+        "blank:image",
+        pool,
+        tmp_path / "answers.jsonl",
+        lines=io.StringIO("1\n2\n"),
+        write=str,
+        labels=["DARK", "LIGHT"],
+        blank="image",
+        background=False,
+    )
+    assert len(learner.pool) == 4
+    assert "missing.png" in caplog.text
+    assert len(learner.journal) == 2
+
+
+def test_an_empty_pool_cannot_begin_a_session(session, pool):
+    pool.write_text("\n")
+    with pytest.raises(ValueError, match="the pool is empty: there is nothing to ask about"):
+        session("q\n")
 
 
 # The command ----------------------------------------------------------------------------
