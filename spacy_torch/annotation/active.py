@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
@@ -137,6 +138,8 @@ class ActiveLearner:
         if background:
             self._thread = threading.Thread(target=self._rehearse_on, daemon=True)
             self._thread.start()
+            # The interpreter must not end while torch computes in a thread of it.
+            atexit.register(self.close)
             if self._examples:
                 self._has_answers.set()
 
@@ -298,6 +301,7 @@ class ActiveLearner:
 
     def close(self) -> None:
         """End the background thread, after the step that it is at."""
+        atexit.unregister(self.close)
         self._is_closed = True
         self._has_answers.set()
         if self._thread is not None:

@@ -55,6 +55,7 @@ def teach(
     Every answer is a line of the dataset before the model hears of it. The pipeline is saved
     beside it (`answers.model` for `answers.jsonl`) at the end and every so many answers; from
     there the next session goes on, or where there is none, from the source and the dataset.
+    Without the dataset all begins anew.
 
     Args:
         source: see `open_questions`; not looked at where a pipeline was saved.
@@ -67,7 +68,7 @@ def teach(
     """
     state = dataset.with_suffix(".model")
     pool = list(usable(read_tasks(pool_path)))
-    saved = find_saved(state)
+    saved = find_saved(state) if dataset.exists() else None
     journal = Journal(dataset)
     learner = open_session(
         saved or source,

@@ -1,6 +1,8 @@
 """A session: asking, answering, correcting, breaking off and going on."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -267,3 +269,29 @@ def test_answers_of_another_tool_are_about_the_same_texts(tmp_path):
     assert (task["text"], task["label"]) == (second, "NEG")
     assert learner.progress().n_left == 0
     assert learner.nlp(first).cats["POS"] > 0.5
+
+
+CRASH = """
+import spacy
+from spacy.training import Example
+from spacy_torch.annotation.active import ActiveLearner, Settings
+from spacy_torch.annotation.questions import ChoiceQuestions
+from spacy_torch.annotation.session import find_strategy
+
+nlp = spacy.blank("en")
+textcat = nlp.add_pipe("torch_textcat", name="textcat")
+doc = nlp.make_doc("good film")
+textcat.initialize(lambda: [Example(doc, doc)], nlp=nlp, labels=["POS", "NEG"])
+learner = ActiveLearner(
+    nlp, ChoiceQuestions(nlp, "textcat"), [{"text": "good film"}, {"text": "bad film"}],
+    strategy=find_strategy("Margin"), settings=Settings(epochs=10_000), background=True,
+)
+learner.receive([{**learner.ask()[0], "accept": ["POS"], "answer": "accept"}])
+raise SystemExit(7)
+"""
+
+
+def test_a_program_that_ends_during_a_rehearsal_ends_in_its_own_way():
+    command = [sys.executable, "-c", CRASH]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 7, result.stderr  # and not a signal

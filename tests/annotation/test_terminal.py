@@ -169,6 +169,14 @@ def test_what_was_undone_after_saving_is_unlearned_when_going_on(session, tmp_pa
         assert learner.nlp(text).cats == pytest.approx(fresh.nlp(text).cats, abs=1e-6)
 
 
+def test_without_its_dataset_a_saved_pipeline_is_not_taken_up(session, tmp_path):
+    session("1\n2\nq\n")
+    (tmp_path / "answers.jsonl").unlink()
+    learner, shown = session("q\n")
+    assert not any(line.startswith("Going on") for line in shown)
+    assert all(doc.cats["POS"] == pytest.approx(0.5) for doc in learner.nlp.pipe(TEXTS))
+
+
 def test_answers_for_labels_that_are_gone_are_named_and_the_rest_goes_on(session, tmp_path, caplog):
     session("1\nq\n")
     path = tmp_path / "answers.jsonl"
