@@ -6,16 +6,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spacy.language import Language
 
-from spacy_torch.annotation.active import RANDOM, ActiveLearner, Progress, Settings
-from spacy_torch.annotation.journal import Journal
-from spacy_torch.annotation.kinds import Kind, find_questions
-from spacy_torch.annotation.label_studio_client import Client
+from spacy_torch.annotation.active import RANDOM, ActiveLearner, Progress
 from spacy_torch.annotation.label_studio_interface import Interface
 from spacy_torch.annotation.label_studio_project import Prediction, Project
 from spacy_torch.annotation.label_studio_tasks import (
@@ -24,7 +19,6 @@ from spacy_torch.annotation.label_studio_tasks import (
     write_results,
 )
 from spacy_torch.annotation.questions import Question, Questions
-from spacy_torch.annotation.strategies import Strategy
 from spacy_torch.annotation.tasks import Task
 
 # The annotation that an answer comes from, and when it was changed: it is read once.
@@ -63,10 +57,13 @@ class LabelStudioLoop:
         self.ahead = ahead
         self.every = every
         self.refused: dict[int, str] = {}
-        self._known = {task["_input_hash"] for task in learner.pool}
+        # By what is shown: answers that another tool has saved have hashes of its own.
+        self._shown = project.interface.media
+        self._inputs = {task[self._shown]: task["_input_hash"] for task in learner.pool}
         self._asked: dict[int, Task] = dict(learner.journal.pending)
         self._queue: set[int] | None = None  # hashes of the questions that lie in the project
         self._n_new = 0
+        self._lock = threading.Lock()
 
     def step(self, records: Iterable[Mapping[str, Any]] | None = None) -> bool:
         """Fetch answers, learn, and choose questions anew if it is time to.
@@ -83,27 +80,36 @@ class LabelStudioLoop:
         return bool(self._queue)
 
     def learn(self, records: Iterable[Mapping[str, Any]] | None = None) -> int:
-        """Fetch answers and learn from them; how many were new."""
-        answers = self._read(self.project.poll() if records is None else records)
-        if answers:
-            self.learner.receive(answers)
-            self._n_new += len(answers)
-        if self._queue is not None:
-            self._queue -= {task["_task_hash"] for task in answers}
+        """Fetch answers and learn from them; how many were new. Any thread may call it."""
+        # While a server answers, it may ask for predictions: hold nothing up.
+        records = self.project.poll() if records is None else records
+        with self._lock:
+            answers = self._read(records)
+            if answers:
+                self.learner.receive(answers)
+                self._n_new += len(answers)
+            if self._queue is not None:
+                self._queue -= {task["_task_hash"] for task in answers}
         return len(answers)
 
-    def predict(self, numbers: Iterable[int]) -> list[Prediction | None]:
-        """What the model says of tasks of the project; None of those that cannot be used."""
-        numbers = list(numbers)
-        if not self.project.sources.keys() >= set(numbers):
-            self.learn()  # they were imported since
-        usable = [number for number in numbers if number in self.project.sources]
-        scored = self.learner.score([self.project.sources[number] for number in usable])
+    def predict(self, records: Iterable[Mapping[str, Any]]) -> list[Prediction | None]:
+        """What the model says of tasks of the project; None of those that cannot be used.
+
+        Those that the project does not know yet are read as they are given, and not kept.
+        """
+        sources: dict[int, Task] = {}
+        numbers: list[int] = []
+        for record in records:
+            numbers.append(int(record["id"]))
+            source = self.project.sources.get(numbers[-1]) or self.project.read_source(record)
+            if source is not None:
+                sources[numbers[-1]] = source
+        scored = self.learner.score(list(sources.values()))
         found = {
             number: Prediction(
                 number, self._predict(question), confidence(question, one_of=self._is_one_of)
             )
-            for number, question in zip(usable, scored, strict=True)
+            for number, question in zip(sources, scored, strict=True)
         }
         return [found.get(number) for number in numbers]
 
@@ -136,11 +142,7 @@ class LabelStudioLoop:
         questions, answers = self.learner.questions, []
         for record in records:
             number = int(record["id"])
-            source = self.project.sources[number]
-            if source["_input_hash"] not in self._known:  # imported while we were running
-                self._known.add(source["_input_hash"])
-                self.learner.pool.append(source)
-            question = self._make_question(source)
+            question = self._make_question(self.project.sources[number])
             former = self.learner.journal.answers.get(question["_task_hash"], {})
             annotation = _choose_annotation(record)
             stamp = _stamp(annotation) if annotation is not None else None
@@ -159,6 +161,10 @@ class LabelStudioLoop:
         return answers
 
     def _make_question(self, source: Task) -> Task:
+        if source[self._shown] not in self._inputs:  # imported while we were running
+            self._inputs[source[self._shown]] = source["_input_hash"]
+            self.learner.pool.append(source)
+        source = {**source, "_input_hash": self._inputs[source[self._shown]]}
         questions = self.learner.questions
         question = make_question(source, questions.component.labels, view_id=questions.view_id)
         # With what was noted when it was asked, as whether chance chose it.
@@ -181,13 +187,15 @@ class LabelStudioLoop:
         scored = learner.score(tasks)
         scores = self._score(tasks, scored)
         predictions = [
-            Prediction(self.project.places[task["_input_hash"]], self._predict(question), score)
+            Prediction(self.project.places[task[self._shown]], self._predict(question), score)
             for task, question, score in zip(tasks, scored, scores, strict=True)
         ]
         if predictions:
             self.project.send(predictions, version=self._name_version(tasks))
-        self._queue = {task["_task_hash"] for task in tasks}
-        self._n_new = 0
+        with self._lock:
+            answered = self.learner.journal.answers
+            self._queue = {task["_task_hash"] for task in tasks} - answered.keys()
+            self._n_new = 0
 
     def _score(self, tasks: list[Task], scored: list[Question]) -> list[float]:
         one_of = self._is_one_of
@@ -223,77 +231,6 @@ class LabelStudioLoop:
         n_answers = len(self.learner.journal)
         digest = blake2b(repr((n_answers, hashes)).encode("ascii"), digest_size=3).hexdigest()
         return f"{self.learner.questions.name}-{n_answers}-{digest}"
-
-
-def run_label_studio(
-    nlp: Language,
-    url: str,
-    project: int,
-    *,
-    strategy: Strategy,
-    dataset: Path,
-    token: str | None = None,
-    name: str | None = None,
-    settings: Settings | None = None,
-    ahead: int = 20,
-    poll: float = 2.0,
-    background: bool = False,
-    stop: threading.Event | None = None,
-    tell: Callable[[Progress], None] | None = None,
-) -> Progress:
-    """Teach a pipeline what people say in a Label Studio project, until nothing is left to ask.
-
-    Args:
-        nlp: an initialized pipeline.
-        url: of the server.
-        project: the number of the project, as in its address.
-        strategy: which questions to ask first.
-        dataset: the file for the answers; pictures that the server has go to a folder beside it.
-        token: by default that in the environment variable LABEL_STUDIO_TOKEN.
-        name: of the component; by default the first that can be asked about.
-        ahead: how many questions wait in the project.
-        poll: seconds between two looks at the project.
-        background: rehearse the answers while others come.
-        stop: ends it, when set.
-        tell: called when there are new answers.
-
-    Raises:
-        ConnectionError: the server was away for too long; start again to go on.
-        LookupError: there is no such project.
-        PermissionError: the server refuses the token.
-        ValueError: the component and the project do not fit, or the project has no tasks.
-    """
-    place = Project(Client(url, token), project, pictures=dataset.with_suffix(".pictures"))
-    records = place.poll()
-    if not place.sources:
-        raise ValueError(
-            f"project {project} of {url} has no tasks that can be used: import some first"
-        )
-    learner = ActiveLearner(
-        nlp,
-        find_whole_questions(nlp, name, place.interface),
-        list(place.sources.values()),
-        strategy=strategy,
-        journal=Journal(dataset),
-        settings=settings,
-        background=background,
-    )
-    loop = LabelStudioLoop(place, learner, ahead=ahead, every=learner.settings.batch)
-    try:
-        loop.step(records)
-        return loop.run(poll=poll, stop=stop, tell=tell)
-    finally:
-        learner.close()
-
-
-def find_whole_questions(nlp: Language, name: str | None, interface: Interface) -> Questions:
-    """The questions that an interface asks about a component: for all labels or marks at once.
-
-    Raises:
-        ValueError: there is no such component, or its answers are of another kind.
-    """
-    kind: Kind = "choice" if interface.kind == "choices" else "manual"
-    return find_questions(nlp, name, kind)
 
 
 def confidence(question: Question, *, one_of: bool) -> float:

@@ -39,7 +39,6 @@ class Backend:
 
     def __init__(self, loop: LabelStudioLoop, *, host: str = "127.0.0.1", port: int = 9090) -> None:
         self.loop = loop
-        self._lock = threading.Lock()
         backend = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -99,9 +98,8 @@ class Backend:
 
     def _try(self, act: Any, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         try:
-            with self._lock:
-                return 200, act(body)
-        except (KeyError, LookupError, TypeError, ValueError) as error:
+            return 200, act(body)
+        except (LookupError, OSError, TypeError, ValueError) as error:
             logger.warning("a request of Label Studio cannot be answered: %s", error)
             return 400, {"detail": str(error)}
 
@@ -111,7 +109,7 @@ class Backend:
         return f"{learner.questions.name}-{len(learner.journal)}"
 
     def _predict(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        found = self.loop.predict([int(task["id"]) for task in body["tasks"]])
+        found = self.loop.predict(body["tasks"])
         # A task that cannot be used gets an empty prediction, of which the model is sure.
         results = [
             {"result": one.result, "score": one.score, "model_version": self._version}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -47,8 +48,8 @@ class Project:
     Attributes:
         interface: what annotators see and answer.
         sources: what is shown, by the number of the task.
-        places: the number of the task, by the hash of what is shown; of several with the same
-            text or image the first one.
+        places: the number of the task, by what is shown; of several with the same text or
+            image the first one.
 
     Raises:
         LookupError: there is no such project.
@@ -66,7 +67,7 @@ class Project:
         self.title = str(settings.get("title", number))
         self.interface = read_interface(str(settings["label_config"]), from_name=from_name)
         self.sources: dict[int, Task] = {}
-        self.places: dict[int, int] = {}
+        self.places: dict[str, int] = {}
         self._left_out: set[int] = set()
         self._since: str | None = None
         if settings.get("sampling") != "Uncertainty sampling":
@@ -126,7 +127,9 @@ class Project:
             if prediction.get("model_version") == version
         }
 
-    def _add(self, number: int, record: Mapping[str, Any]) -> bool:
+    def read_source(self, record: Mapping[str, Any]) -> Task | None:
+        """What a task shows; None if it cannot be used, and the log says once why."""
+        number = int(record["id"])
         try:
             shown = read_shown(record, self.interface)
             if self.interface.media == "image":
@@ -137,10 +140,15 @@ class Project:
             if number not in self._left_out:
                 self._left_out.add(number)
                 logger.warning("task %d of project %d is left out: %s", number, self.number, error)
+            return None
+        return set_hashes({self.interface.media: shown})
+
+    def _add(self, number: int, record: Mapping[str, Any]) -> bool:
+        source = self.read_source(record)
+        if source is None:
             return False
-        source = set_hashes({self.interface.media: shown})
         self.sources[number] = source
-        self.places.setdefault(source["_input_hash"], number)
+        self.places.setdefault(source[self.interface.media], number)
         return True
 
     def _keep_picture(self, address: str) -> Path:
@@ -154,7 +162,7 @@ class Project:
             content = self.client.download(address)
         self.pictures.mkdir(parents=True, exist_ok=True)
         path = self.pictures / f"{name}.{image_format(content)}"
-        partial = path.with_name(f".{path.name}.part")
+        partial = path.with_name(f".{path.name}.{threading.get_ident()}")
         partial.write_bytes(content)
         partial.replace(path)
         return path

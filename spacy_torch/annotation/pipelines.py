@@ -39,6 +39,7 @@ BLANK: dict[str, tuple[str, dict[str, Any]]] = {
     "ner": ("torch_ner", {}),
     "spans": ("torch_spancat", {}),
     "image": ("torch_image_classifier", {}),
+    "image_multilabel": ("torch_image_classifier_multilabel", {}),
     "boxes": ("torch_object_detector", {}),
 }
 

@@ -9,8 +9,10 @@ import pytest
 import spacy
 from fake_label_studio import TOKEN, FakeLabelStudio
 from images import write_image
+from spacy.cli import app
 from spacy.training import Example
 from spacy.util import registry
+from typer.testing import CliRunner
 
 from spacy_torch.annotation.active import RANDOM, ActiveLearner, Settings
 from spacy_torch.annotation.journal import Journal
@@ -18,11 +20,12 @@ from spacy_torch.annotation.label_studio import (
     LabelStudioLoop,
     check_interface,
     confidence,
-    run_label_studio,
 )
 from spacy_torch.annotation.label_studio_client import Client
 from spacy_torch.annotation.label_studio_interface import make_interface, write_interface
 from spacy_torch.annotation.label_studio_project import Prediction, Project
+from spacy_torch.annotation.label_studio_session import find_blank, run_label_studio
+from spacy_torch.annotation.pipelines import BLANK
 from spacy_torch.annotation.questions import ChoiceQuestions, Question
 from spacy_torch.annotation.span_questions import ManualSpanQuestions
 
@@ -347,7 +350,7 @@ def test_spans_go_there_as_predictions_and_come_back_as_entities(fake, tmp_path)
     fake.tasks.clear()
     fake.add("Ada saw Oslo", "Bob left")
     nlp = make_ner()
-    loop_stop = threading.Event()
+    nlp.to_disk(tmp_path / "untrained")
     told = []
 
     def tell(progress):
@@ -367,35 +370,86 @@ def test_spans_go_there_as_predictions_and_come_back_as_entities(fake, tmp_path)
             )
             fake.annotate(2, was_cancelled=True)
 
-    progress = run_label_studio(
-        nlp,
+    learner = run_label_studio(
+        tmp_path / "untrained",
         fake.url,
         1,
         token=TOKEN,
-        strategy=margin(),
-        dataset=tmp_path / "ner.jsonl",
+        dataset=tmp_path / "answers.jsonl",
         settings=Settings(epochs=30, minibatch=4),
+        background=False,
         poll=0.0,
-        stop=loop_stop,
         tell=tell,
     )
+    progress = learner.progress()
     assert (progress.n_answers, progress.n_left, told) == (2, 0, [0, 2])
+    nlp = spacy.load(tmp_path / "answers.model")
     found = [(ent.text, ent.label_) for ent in nlp("Ada saw Oslo").ents]
     assert found == [("Ada", "PERSON"), ("Oslo", "PLACE")]
-    assert all(
-        one["result"] == [] or one["result"][0]["type"] == "labels" for one in fake.predictions
-    )
+    assert {result["type"] for one in fake.predictions for result in one["result"]} <= {"labels"}
 
 
-def test_a_session_may_be_ended(fake, tmp_path):
+def test_a_session_begins_with_a_new_pipeline_and_goes_on_with_the_one_it_has_saved(
+    fake, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LABEL_STUDIO_TOKEN", TOKEN)
     stop = threading.Event()
-    stop.set()
-    arguments = {"token": TOKEN, "strategy": margin(), "dataset": tmp_path / "a.jsonl"}
-    progress = run_label_studio(make_nlp(), fake.url, 1, **arguments, stop=stop)
-    assert progress.n_answers == 0
+
+    def tell(progress):
+        if progress.n_answers == 4:
+            stop.set()
+        else:
+            label_next(fake)
+
+    arguments = {"dataset": tmp_path / "answers.jsonl", "background": False, "poll": 0.0}
+    learner = run_label_studio("blank:en", fake.url, 1, **arguments, stop=stop, tell=tell)
+    assert len(learner.journal) == len(written(tmp_path)) == 4
+    assert set(learner.questions.component.labels) == {"POS", "NEG"}
+    cats = [doc.cats for doc in learner.nlp.pipe(TEXTS)]
+    saved = [doc.cats for doc in spacy.load(tmp_path / "answers.model").pipe(TEXTS)]
+    assert saved == cats
+    again = run_label_studio("no such pipeline", fake.url, 1, **arguments, stop=stop, save_every=1)
+    assert len(again.journal) == 4
+    assert [doc.cats for doc in again.nlp.pipe(TEXTS)] == cats
+
+
+def test_answers_that_another_tool_has_saved_count(fake, start, tmp_path):
+    options = [{"id": label, "text": label} for label in ("NEG", "POS")]
+    task = {"text": TEXTS[0], "options": options, "accept": ["POS"], "answer": "accept"}
+    hashes = {"_input_hash": 7, "_task_hash": 8}
+    (tmp_path / "answers.jsonl").write_text(json.dumps({**task, **hashes}) + "\n")
+    loop = start(ahead=100)
+    assert loop.learner.progress().n_answers == 1
+    assert 1 not in {one["task"] for one in fake.predictions}
+    fake.annotate(2, choose("POS"))
+    loop.step()
+    assert len(written(tmp_path)) == 2
+
+
+def test_a_session_needs_tasks(fake, tmp_path):
     fake.tasks.clear()
     with pytest.raises(ValueError, match="project 1 .* has no tasks that can be used"):
-        run_label_studio(make_nlp(), fake.url, 1, **arguments)
+        run_label_studio("blank:en", fake.url, 1, token=TOKEN, dataset=tmp_path / "a.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("interface", "factory"),
+    [
+        (make_interface("choices", ["A", "B"]), "torch_textcat"),
+        (make_interface("choices", ["A", "B"], many=True), "torch_textcat_multilabel"),
+        (make_interface("labels", ["A"]), "torch_ner"),
+        (make_interface("choices", ["A", "B"], media="image"), "torch_image_classifier"),
+        (
+            make_interface("choices", ["A", "B"], media="image", many=True),
+            "torch_image_classifier_multilabel",
+        ),
+        (make_interface("rectanglelabels", ["A"], media="image"), "torch_object_detector"),
+    ],
+)
+def test_a_new_pipeline_has_what_suits_the_labelling_config(interface, factory):
+    name, _ = BLANK[find_blank(interface)]
+    assert name == factory
 
 
 def test_pictures_are_fetched_once_and_kept_beside_the_answers(fake, tmp_path, caplog):
@@ -467,3 +521,21 @@ def test_predictions_of_no_task_change_the_version_only(fake, tmp_path):
     project.send([], version="a")
     assert fake.project["model_version"] == "a"
     assert len(fake.predictions) == 1
+
+
+def test_the_command_says_how_it_went(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_TOKEN", "wrong")
+    dataset = tmp_path / "answers.jsonl"
+    command = ["torch-label-studio", "blank:en", fake.url, "1", "--dataset", str(dataset)]
+    registry.cli.get("torch-label-studio")  # as python -m spacy does
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1, result.output
+    assert "refuses the token" in result.output
+    monkeypatch.setenv("LABEL_STUDIO_TOKEN", TOKEN)
+    for number, task in fake.tasks.items():
+        fake.annotate(number, choose(gold(task["data"]["text"])))
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "32 answers; 0 tasks left" in result.output
+    assert "Nothing left to ask" in result.output
+    assert TOKEN not in result.output + dataset.read_text()

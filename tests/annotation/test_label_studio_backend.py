@@ -69,8 +69,8 @@ def test_it_says_that_it_is_there_and_what_version_it_has(backend):
 
 
 def test_it_predicts_in_the_order_of_the_tasks(backend, fake):
-    fake.add("bad soup")  # imported since
-    tasks = [{"id": number, "data": {}} for number in (4, 99, 1)]
+    # Number 4 was imported since, 99 has nothing to show, and 1 is known.
+    tasks = [{"id": 4, "data": {"text": "bad soup"}}, {"id": 99, "data": {}}, {"id": 1}]
     status, answer = ask(backend, "/predict", {"tasks": tasks})
     assert status == 200
     new, unknown, first = answer["results"]
@@ -79,6 +79,7 @@ def test_it_predicts_in_the_order_of_the_tasks(backend, fake):
     assert new["result"][0]["value"]["choices"] == [max(cats, key=cats.get)]
     assert unknown == {"result": [], "score": 1.0, "model_version": "textcat-0"}
     assert first["model_version"] == "textcat-0"
+    assert 4 not in backend.loop.project.sources  # anyone could have sent it
 
 
 def test_it_learns_what_the_server_has_when_it_is_told_of_it(backend, fake):
@@ -92,6 +93,14 @@ def test_it_learns_what_the_server_has_when_it_is_told_of_it(backend, fake):
     (answer,) = backend.loop.learner.journal.answers.values()
     assert (answer["text"], answer["accept"]) == ("good film", ["POS"])
     assert ask(backend, "/setup", {})[1] == {"model_version": "textcat-1"}
+
+
+def test_a_server_that_is_gone_is_said_and_the_backend_goes_on(backend, fake):
+    backend.loop.project.client.patience = 0.0
+    fake.failures = [("GET", 503)] * 2
+    status, answer = ask(backend, "/webhook", {"action": "ANNOTATION_CREATED"})
+    assert (status, "did not answer for 0 s" in answer["detail"]) == (400, True)
+    assert ask(backend, "/health")[0] == 200
 
 
 @pytest.mark.parametrize(
