@@ -134,6 +134,7 @@ class ActiveLearner:
         self._is_closed = False
         self._failure: BaseException | None = None
         self._thread: threading.Thread | None = None
+        self._drop_other_kinds()
         self._catch_up()
         if background:
             self._thread = threading.Thread(target=self._rehearse_on, daemon=True)
@@ -307,6 +308,14 @@ class ActiveLearner:
         if self._thread is not None:
             self._thread.join()
         self._raise_failure()
+
+    def _drop_other_kinds(self) -> None:
+        """Take back open questions of a session that asked in another way."""
+        view_id = self.questions.view_id
+        pending = list(self.journal.pending.values())
+        kept = [task for task in pending if task.get("_view_id", view_id) == view_id]
+        if len(kept) < len(pending):
+            self.journal.ask(kept)
 
     def _catch_up(self) -> None:
         answers = list(self.journal.answers.values())

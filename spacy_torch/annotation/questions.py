@@ -170,6 +170,7 @@ class YesNoQuestions(Questions):
             for label in wanted:
                 score = scores[label]
                 task = with_question(source, {"label": label}, score=score)
+                task["_view_id"] = self.view_id
                 possible = values if self.is_exclusive else np.array([1 - score, score])
                 expected = "accept" if score >= 0.5 else "reject"
                 questions.append(Question(task, place, possible, expected))
@@ -207,6 +208,7 @@ class ChoiceQuestions(Questions):
             options = [{"id": label, "text": label} for label in one.labels]
             values = one.values[0].astype(np.float64)
             task = with_question(source, {"options": options}, score=float(values.max()))
+            task["_view_id"] = self.view_id
             expected = one.labels[int(values.argmax())]
             questions.append(Question(task, place, values, expected))
         return questions

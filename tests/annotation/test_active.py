@@ -271,6 +271,15 @@ def test_answers_of_another_tool_are_about_the_same_texts(tmp_path):
     assert learner.nlp(first).cats["POS"] > 0.5
 
 
+def test_open_questions_of_another_kind_are_not_asked_again(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    asked = make_learner(journal=Journal(path)).ask()
+    assert {task["_view_id"] for task in asked} == {"choice"}
+    tasks = make_learner(questions=YesNoQuestions, journal=Journal(path)).ask()
+    assert {task["_view_id"] for task in tasks} == {"classification"}
+    assert make_learner(questions=YesNoQuestions, journal=Journal(path)).ask() == tasks
+
+
 CRASH = """
 import spacy
 from spacy.training import Example
