@@ -270,6 +270,32 @@ def test_a_server_that_is_killed_loses_nothing_and_gets_nothing_twice(server, cl
         assert len(versions) == len(set(versions))
 
 
+def test_what_is_changed_or_deleted_there_is_heard_of(client, tmp_path):
+    number = make_project(
+        client,
+        "Second thoughts",
+        make_interface("choices", ["POS", "NEG"]),
+        [{"text": text} for text in TEXTS],
+    )
+    loop = open_loop(client, number, make_textcat(), tmp_path, kind="choice", every=100)
+    task = client.next_task(number)["id"]
+    choose(client, task, "POS")
+    assert loop.learn() == 1
+    assert loop.learn() == 0
+    (record,) = client.tasks(number, only=[task])
+    (annotation,) = record["annotations"]
+    annotation["result"][0]["value"]["choices"] = ["NEG"]
+    body = {"result": annotation["result"]}
+    client._ask("PATCH", f"api/annotations/{annotation['id']}/", body, what="annotation")
+    assert loop.learn() == 1
+    (given,) = loop.learner.journal.answers.values()
+    assert given["accept"] == ["NEG"]
+    client._ask("DELETE", f"api/annotations/{annotation['id']}/", what="annotation")
+    assert loop.learn() == 1
+    (given,) = loop.learner.journal.answers.values()
+    assert given["answer"] == "ignore"
+
+
 def test_a_personal_access_token_is_taken_and_a_wrong_one_refused(server, client):
     number = make_project(client, "Tokens", make_interface("choices", ["A"]), [{"text": "a"}])
     personal = client._ask("POST", "api/token/", {}, what="token")["token"]

@@ -81,10 +81,10 @@ class LabelStudioLoop:
 
     def learn(self, records: Iterable[Mapping[str, Any]] | None = None) -> int:
         """Fetch answers and learn from them; how many were new. Any thread may call it."""
-        # While a server answers, it may ask for predictions: hold nothing up.
-        records = self.project.poll() if records is None else records
+        # What one thread has polled must not be read after what another has polled later. A
+        # server that asks for predictions while it answers does not meet this lock.
         with self._lock:
-            answers = self._read(records)
+            answers = self._read(self.project.poll() if records is None else records)
             if answers:
                 self.learner.receive(answers)
                 self._n_new += len(answers)
