@@ -46,6 +46,14 @@ TABLES: dict[str, dict[str, str]] = {
         "detection_clutter": "benchmarks.detection:measure_clutter",
         "detection_bccd": "benchmarks.detection:measure_bccd",
     },
+    "active": {
+        "active_banking77": "benchmarks.active_text:measure_banking77",
+        "active_sst2": "benchmarks.active_text:measure_sst2",
+        "active_strategies_banking77": "benchmarks.active_text:measure_strategies_banking77",
+        "active_strategies_sst2": "benchmarks.active_text:measure_strategies_sst2",
+        "active_rare": "benchmarks.active_text:measure_rare",
+        "active_latency": "benchmarks.active_text:measure_latency",
+    },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}
 

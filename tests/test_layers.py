@@ -79,6 +79,10 @@ OPTIONAL = {
     },
     "prodigy": {"spacy_torch.annotation.prodigy"},
     "faster_coco_eval": {"spacy_torch.components.boxes_scorer"},
+    "sklearn": {
+        "spacy_torch.annotation.sklearn_adapter",
+        "spacy_torch.annotation.tfidf",
+    },
 }
 OTHERS = {
     "nn": {"torch"},
@@ -97,7 +101,7 @@ OTHERS = {
     },
     "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
     "training": {"torch", "numpy", "spacy", "thinc"},
-    "annotation": {"spacy", "thinc", "numpy", "prodigy"},
+    "annotation": {"spacy", "thinc", "numpy", "prodigy", "sklearn"},
     "export": {"torch", "numpy", "spacy", "thinc"},
     "comparison": {"spacy", "srsly"},
     "show": {"spacy", "PIL"},

@@ -157,6 +157,12 @@ class ActiveLearner:
                 self.journal.ask(self._choose(number or self.settings.batch))
             return list(self.journal.pending.values())
 
+    @property
+    def examples(self) -> list[Example]:
+        """What the answers say of each input, those left out that they say nothing of."""
+        with self._lock:
+            return list(self._examples.values())
+
     def score(self, tasks: Sequence[Task]) -> list[Question]:
         """All questions about given inputs, and how sure the model is."""
         with self._lock:

@@ -12,6 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from spacy_torch.annotation.read_probabilities import read_probabilities
 from spacy_torch.annotation.strategies import Floats
 from spacy_torch.annotation.tasks import Task, set_hashes, show
 from spacy_torch.features.image_docs import make_image_doc
@@ -154,7 +155,7 @@ class YesNoQuestions(Questions):
     ) -> list[Question]:
         """The same about labels of which nobody has answered whether they apply."""
         questions: list[Question] = []
-        found = self.component.probabilities(docs)
+        found = read_probabilities(self.component, docs)
         for place, (source, one) in enumerate(zip(sources, found, strict=True)):
             values = one.values[0].astype(np.float64)
             scores = dict(zip(one.labels, values.tolist(), strict=True))
@@ -203,7 +204,7 @@ class ChoiceQuestions(Questions):
     ) -> list[Question]:
         """One question per document, with all labels as options."""
         questions: list[Question] = []
-        found = self.component.probabilities(docs)
+        found = read_probabilities(self.component, docs)
         for place, (source, one) in enumerate(zip(sources, found, strict=True)):
             options = [{"id": label, "text": label} for label in one.labels]
             values = one.values[0].astype(np.float64)

@@ -1,0 +1,318 @@
+"""The learning curve that one would have had: a session with a simulated annotator, many times."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+
+from spacy_torch.annotation.active import ActiveLearner, Settings
+from spacy_torch.annotation.classifier_pipeline import (
+    build_pipeline,
+    find_classifier,
+    initialize_classifier,
+)
+from spacy_torch.annotation.gold import Gold, GoldData
+from spacy_torch.annotation.measures import (
+    Floats,
+    measure_accuracy,
+    measure_average_precision,
+    measure_calibration_error,
+)
+from spacy_torch.annotation.oracle import Noise, Oracle
+from spacy_torch.annotation.questions import ChoiceQuestions, YesNoQuestions
+from spacy_torch.annotation.read_probabilities import read_probabilities
+from spacy_torch.annotation.strategies import Strategy
+from spacy_torch.annotation.tasks import Task
+from spacy_torch.annotation.tfidf import TfidfRegression
+
+# How many documents are predicted at a time.
+BATCH = 256
+KINDS = {"choice": ChoiceQuestions, "binary": YesNoQuestions}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model and the order in which it asks.
+
+    Attributes:
+        config: of a pipeline with a classifier.
+        component: its name; None for the first one.
+        settings: of the loop; None for those of the protocol.
+        follower: the name of a run of TF-IDF and logistic regression, fitted anew at each
+            checkpoint on what this one was told; None for none.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    strategy: Strategy
+    component: str | None = None
+    settings: Settings | None = None
+    follower: str | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a simulation goes about it.
+
+    Attributes:
+        answers: questions of a session, passed-over ones among them.
+        seeds: sessions of each contestant; those with the same seed begin with the same
+            inputs, and meet the same mistakes.
+        kind: ask which label applies ("choice"), or whether a given one does ("binary").
+        noise: of the annotator.
+        seconds: an answer takes, as stated by whoever reads the report.
+        settings: of the loop; its `batch` is also the distance between checkpoints.
+    """
+
+    answers: int = 200
+    seeds: int = 5
+    kind: Literal["choice", "binary"] = "choice"
+    noise: Noise = field(default_factory=Noise)
+    seconds: float = 2.0
+    settings: Settings = field(default_factory=Settings)
+
+    def __post_init__(self) -> None:
+        if self.answers < self.settings.batch or self.seeds < 1:
+            raise ValueError(
+                f"a simulation needs at least one batch of {self.settings.batch} answers and one "
+                f"seed, got {self.answers} answers and {self.seeds} seeds"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """After a batch of answers.
+
+    Attributes:
+        n_answers: so far.
+        score: on the test: accuracy if labels exclude each other, else average precision.
+        calibration_error: on the test, from 0 (its confidence is its accuracy).
+        n_found: inputs with the rarest label among those asked about.
+        asking, learning: seconds that the batch took.
+    """
+
+    n_answers: int
+    score: float
+    calibration_error: float
+    n_found: int
+    asking: float = 0.0
+    learning: float = 0.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One session of one contestant, or of what follows it.
+
+    Attributes:
+        answered: all questions with their answers.
+        preparing: seconds from the config to a model that can ask.
+    """
+
+    name: str
+    seed: int
+    checkpoints: Sequence[Checkpoint]
+    answered: Sequence[Task] = ()
+    preparing: float = 0.0
+
+    @property
+    def area(self) -> float:
+        """Under the learning curve: the mean score of the checkpoints."""
+        return float(np.mean([point.score for point in self.checkpoints]))
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """All runs, and what they were about.
+
+    Attributes:
+        ceiling: the score of the first contestant's model with the answers to the whole
+            pool, one seed; None if it was not asked for.
+    """
+
+    data: GoldData
+    protocol: Protocol
+    runs: Sequence[Run]
+    ceiling: float | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of the contestants and followers, in order."""
+        return list(dict.fromkeys(run.name for run in self.runs))
+
+    @property
+    def metric(self) -> str:
+        """What a score is."""
+        return "accuracy" if self.data.exclusive else "average precision"
+
+    @property
+    def chance(self) -> float:
+        """What is reached by always saying the same."""
+        counts = [sum(label in gold.true for gold in self.data.test) for label in self.data.labels]
+        shares = np.array(counts) / len(self.data.test)
+        return float(shares.max() if self.data.exclusive else shares.mean())
+
+    def of(self, name: str) -> list[Run]:
+        """The runs of one contestant, by seed."""
+        return sorted((run for run in self.runs if run.name == name), key=lambda run: run.seed)
+
+
+def simulate(
+    data: GoldData,
+    contestants: Sequence[Contestant],
+    protocol: Protocol,
+    *,
+    ceiling: bool = False,
+    on_run: Callable[[Run], None] | None = None,
+) -> Simulation:
+    """Have every contestant label the same pool, once per seed.
+
+    Nothing that a model learns from, labelled or not, comes from the test.
+
+    Args:
+        ceiling: also teach the first contestant's model the whole pool at once.
+        on_run: told of each run when it is done.
+
+    Raises:
+        ValueError: two contestants have the same name, or exclusive labels are asked of a
+            component for any number, or the other way round.
+    """
+    names = [one for each in contestants for one in (each.name, each.follower) if one]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(f"contestants need different names, got {names}")
+    runs: list[Run] = []
+    for seed in range(protocol.seeds):
+        for contestant in contestants:
+            for run in _Session(data, contestant, protocol, seed).play():
+                runs.append(run)
+                if on_run is not None:
+                    on_run(run)
+    top = None
+    if ceiling:
+        everything = replace(protocol, noise=Noise())
+        top = _Session(data, contestants[0], everything, 0).learn_all()
+    return Simulation(data, protocol, runs, top)
+
+
+class _Session:
+    """One contestant with one seed."""
+
+    def __init__(
+        self, data: GoldData, contestant: Contestant, protocol: Protocol, seed: int
+    ) -> None:
+        self.data = data
+        self.contestant = contestant
+        self.protocol = protocol
+        self.seed = seed
+        start = perf_counter()
+        nlp = build_pipeline(contestant.config, seed=seed)
+        name = find_classifier(nlp, contestant.component)
+        questions = KINDS[protocol.kind](nlp, name)
+        docs = [questions.make_doc(gold.task) for gold in data.pool]
+        initialize_classifier(nlp, name, labels=data.labels, docs=docs[:10], pool=docs)
+        is_multilabel = nlp.get_pipe_meta(name).factory.endswith("_multilabel")
+        if is_multilabel == data.exclusive:
+            raise ValueError(
+                f"{contestant.name}: {name!r} is for "
+                f"{'any number of labels' if is_multilabel else 'exactly one label'}, but the data "
+                f"has {'exactly one' if data.exclusive else 'another number'} for each input: use "
+                "the other component"
+            )
+        self.learner = ActiveLearner(
+            nlp,
+            questions,
+            [gold.task for gold in data.pool],
+            strategy=contestant.strategy,
+            settings=replace(contestant.settings or protocol.settings, seed=seed),
+        )
+        self.preparing = perf_counter() - start
+        self.oracle = Oracle(data.pool, noise=protocol.noise, seed=seed)
+        self.component: Any = nlp.get_pipe(name)
+        self.test = [questions.make_doc(gold.task) for gold in data.test]
+        self.truth = make_truth(data.test, data.labels)
+
+    def play(self) -> list[Run]:
+        points: list[Checkpoint] = []
+        followed: list[Checkpoint] = []
+        answered: list[Task] = []
+        while len(answered) < self.protocol.answers:
+            start = perf_counter()
+            left = self.protocol.answers - len(answered)
+            batch = min(self.protocol.settings.batch, left)
+            tasks = self.learner.ask(batch) if answered else self._first(batch)
+            asked = perf_counter()
+            if not tasks:
+                logger.info("%s: the pool is used up after %d", self.contestant.name, len(answered))
+                break
+            answers = [self.oracle.answer(task) for task in tasks]
+            before = perf_counter()
+            self.learner.receive(answers)
+            learned = perf_counter()
+            answered += answers
+            point = self._measure(self._predict(), answered)
+            points.append(replace(point, asking=asked - start, learning=learned - before))
+            if self.contestant.follower:
+                followed.append(self._measure(self._follow(), answered))
+        runs = [Run(self.contestant.name, self.seed, points, answered, self.preparing)]
+        if self.contestant.follower:
+            runs.append(Run(self.contestant.follower, self.seed, followed))
+        return runs
+
+    def learn_all(self) -> float:
+        questions = self.learner.score([gold.task for gold in self.data.pool])
+        self.learner.receive(self.oracle.answer(question.task) for question in questions)
+        return self._score(self._predict())
+
+    def _first(self, number: int) -> list[Task]:
+        """The same inputs for all contestants with a seed, whatever they would rather ask."""
+        random = np.random.default_rng([self.seed, 0])
+        places = random.permutation(len(self.data.pool))[:number].tolist()
+        questions = self.learner.score([self.data.pool[place].task for place in places])
+        return [question.task for question in questions[:number]]
+
+    def _predict(self) -> Floats:
+        rows = [
+            one.values[0]
+            for start in range(0, len(self.test), BATCH)
+            for one in read_probabilities(self.component, self.test[start : start + BATCH])
+        ]
+        return np.asarray(rows, dtype=np.float64)
+
+    def _follow(self) -> Floats:
+        model = TfidfRegression(self.data.labels, exclusive=self.data.exclusive)
+        return model.fit_predict(self.learner.examples, [doc.text for doc in self.test])
+
+    def _score(self, scores: Floats) -> float:
+        measure = measure_accuracy if self.data.exclusive else measure_average_precision
+        return measure(scores, self.truth)
+
+    def _measure(self, scores: Floats, answered: Sequence[Task]) -> Checkpoint:
+        error = measure_calibration_error(scores, self.truth, exclusive=self.data.exclusive)
+        asked = {task["_input_hash"] for task in answered}
+        rarest = self.data.rarest
+        n_found = sum(gold.key in asked for gold in self.data.pool if rarest in gold.true)
+        return Checkpoint(len(answered), self._score(scores), error, n_found)
+
+
+def find_kind(data: GoldData, kind: str = "") -> Literal["choice", "binary"]:
+    """The kind of questions, as named; or the usual one for the labels.
+
+    Raises:
+        ValueError: there is no such kind.
+    """
+    if kind == "choice" or (not kind and data.exclusive):
+        return "choice"
+    if kind in ("", "binary"):
+        return "binary"
+    raise ValueError(f"the kind of questions must be choice or binary, got {kind!r}")
+
+
+def make_truth(golds: Iterable[Gold], labels: Sequence[str]) -> Floats:
+    """1 where a label applies and 0 elsewhere, shape (gold, label)."""
+    return np.array([[float(label in gold.true) for label in labels] for gold in golds])
