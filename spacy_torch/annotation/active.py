@@ -255,7 +255,14 @@ class ActiveLearner:
         if not self.strategy.n_draws or draw is None:
             return None
         docs = [self.questions.make_doc(question.task) for question in found]
-        return np.asarray(draw(docs, n_draws=self.strategy.n_draws), dtype=np.float64)
+        draws = np.asarray(draw(docs, n_draws=self.strategy.n_draws), dtype=np.float64)
+        if self.questions.is_exclusive or "label" not in found[0].task:
+            return draws
+        # Each question is about one label only: no or yes.
+        labels = list(self.questions.component.labels)
+        columns = [labels.index(question.task["label"]) for question in found]
+        yes = draws[:, np.arange(len(found)), columns]
+        return np.stack([1 - yes, yes], axis=2)
 
     # Learning --------------------------------------------------------------------------
 

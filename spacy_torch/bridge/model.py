@@ -144,6 +144,21 @@ def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any,
     return outputs, backprop
 
 
+def draw_tensors(model: Model[Any, Any], X: Any, *, n_draws: int) -> list[Any]:
+    """The outputs of a wrapped module several times, as dropout makes them, without a graph.
+
+    Args:
+        model: a model made by `wrap_module`, with a `featurize` and without an upstream.
+        X: its input, without empty items.
+        n_draws: how many times.
+    """
+    shim = get_shim(model)
+    if model.attrs["dropout_rate"] is not None:
+        shim.set_dropout(model.attrs["dropout_rate"])
+    call = as_call(shim.take_batch(model.attrs["featurize"](X)))
+    return [shim.draw(call) for _ in range(n_draws)]
+
+
 def _run_without_empty(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Backprop]:
     """Run the items that are not empty; the others get a row of zeros."""
     places = [place for place, item in enumerate(X) if len(item)]

@@ -184,6 +184,11 @@ class TorchShim(Shim):
         with torch.no_grad(), self._updates.precision.autocast(self.device):
             return module(*fwd_args.args, **fwd_args.kwargs)
 
+    def draw(self, fwd_args: ArgsKwargs) -> Any:
+        """The module's output as dropout makes it, another one each time; nothing is learned."""
+        self._finish_postponed()
+        return self._updates.draw(self.module, fwd_args, device=self.device)
+
     def begin_update(self, fwd_args: ArgsKwargs) -> tuple[Any, Backprop]:
         """The module's output in training mode, and a callback for the gradient.
 

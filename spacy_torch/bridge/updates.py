@@ -58,6 +58,22 @@ class Updates:
         with self._mode_of(module).training(), self.precision.autocast(device):
             return module(*inputs.args, **inputs.kwargs)
 
+    def draw(self, module: nn.Module, inputs: ArgsKwargs, *, device: torch.device) -> Any:
+        """The module's output in training mode, as dropout leaves it, without a graph.
+
+        What the forward pass did to buffers, such as running statistics, is undone.
+        """
+        before = BufferSnapshot(module)
+        try:
+            with (
+                torch.no_grad(),
+                self._mode_of(module).training(),
+                self.precision.autocast(device),
+            ):
+                return module(*inputs.args, **inputs.kwargs)
+        finally:
+            before.restore()
+
     def backward(self, module: nn.Module, outputs: Any, d_outputs: Any) -> None:
         """Add to the gradients of the parameters, and of inputs that require one."""
         scale = self.precision.scale

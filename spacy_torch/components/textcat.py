@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.pipeline.textcat import textcat_score
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Config, Model
+from thinc.api import Config, Model, set_dropout_rate
 from torch import Tensor
 from typing_extensions import override
 
+from spacy_torch.bridge.model import draw_tensors
 from spacy_torch.components.answers import answer, forget, learn_pool, read_rows
 from spacy_torch.components.category_targets import Targets, read_categories
 from spacy_torch.components.class_weights import (
@@ -199,6 +201,37 @@ class TextCategorizer(TorchPipe):
             Probabilities([doc], self.labels, row[None])
             for doc, row in zip(docs, scores, strict=True)
         ]
+
+    def draw_probabilities(
+        self, docs: Iterable[Doc], *, n_draws: int, drop: float = 0.2
+    ) -> NDArray[numpy.float32]:
+        """The probabilities by several versions of the model, as dropout makes them.
+
+        Where they differ, the model has not learned what it says: for query strategies such
+        as `spacy-torch.BALD.v1`.
+
+        Args:
+            n_draws: how many versions.
+            drop: the rate of dropout, for modules that follow spaCy's.
+
+        Returns:
+            An array of shape (draw, document, label).
+
+        Raises:
+            TypeError: the model reads a tok2vec of Thinc, which has no draws.
+        """
+        docs = list_docs(docs, name=self.name)
+        if self.logits_model.layers:
+            raise TypeError(
+                f"{self.name!r} reads a Thinc tok2vec, which cannot be drawn from: give its model "
+                "an encoder of this package, or use another query strategy than BALD"
+            )
+        if not docs:
+            return numpy.zeros((n_draws, 0, len(self.labels)), dtype="float32")
+        set_dropout_rate(self.model, drop)
+        draws = torch.stack(draw_tensors(self.logits_model, docs, n_draws=n_draws)).float()
+        scores = draws.softmax(dim=2) if self.exclusive else draws.sigmoid()
+        return scores.cpu().numpy()
 
     @override
     def learn_at_once(self, examples: Sequence[Example]) -> None:

@@ -304,3 +304,26 @@ def test_a_program_that_ends_during_a_rehearsal_ends_in_its_own_way():
     command = [sys.executable, "-c", CRASH]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 7, result.stderr  # and not a signal
+
+
+@pytest.mark.parametrize("questions", [ChoiceQuestions, YesNoQuestions])
+@pytest.mark.parametrize("name", ["Typical", "DiverseMargin", "BADGE", "BALD"])
+def test_strategies_that_want_more_than_probabilities_get_it(name, questions):
+    nlp = make_nlp({**FAST, "slow": SLOW})
+    strategy = registry.torch_query_strategies.get(f"spacy-torch.{name}.v1")()
+    learner = ActiveLearner(nlp, questions(nlp, "textcat"), POOL, strategy=strategy)
+    for _ in range(2):
+        tasks = learner.ask()
+        assert tasks
+        learner.receive([reply(task) for task in tasks])
+
+
+def test_draws_about_one_of_several_labels_are_a_no_and_a_yes():
+    model = {**FAST, "exclusive_classes": False, "slow": {**SLOW, "exclusive_classes": False}}
+    nlp = make_nlp(model, "torch_textcat_multilabel")
+    strategy = registry.torch_query_strategies.get("spacy-torch.BALD.v1")()
+    learner = ActiveLearner(nlp, YesNoQuestions(nlp, "textcat"), POOL, strategy=strategy)
+    found = learner.score(POOL[:3])
+    assert learner._draw(found).shape == (8, 6, 2)
+    assert learner._draw(found).sum(axis=2) == pytest.approx(1.0)
+    assert learner.ask()

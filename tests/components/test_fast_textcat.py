@@ -215,3 +215,31 @@ def test_a_config_names_the_pool_and_spacy_initializes_with_it(tmp_path):
     expected, _, _ = make_pipeline(FAST)
     expected.update(examples)
     assert read(nlp) == read(expected)
+
+
+@pytest.mark.parametrize("model", [SLOW, MODELS["pair"]], ids=["slow", "pair"])
+def test_draws_differ_by_dropout_and_leave_the_model_as_it_is(model):
+    nlp, textcat, examples = make_pipeline(model)
+    for _ in range(20):
+        nlp.update(examples)
+    before = read(nlp)
+    docs = [nlp.make_doc(text) for text, _ in TRAIN]
+    draws = textcat.draw_probabilities(docs, n_draws=6, drop=0.5)
+    assert draws.shape == (6, 4, 2)
+    assert draws.sum(axis=2) == pytest.approx(1.0, abs=1e-5)
+    assert draws.std(axis=0).max() > 0
+    assert read(nlp) == before
+    assert not textcat.logits_model.shims[0].module.training
+    assert textcat.draw_probabilities([], n_draws=2).shape == (2, 0, 2)
+
+
+def test_a_thinc_tok2vec_has_no_draws():
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tok2vec")
+    listener = {"@architectures": "spacy.Tok2VecListener.v1", "width": 96, "upstream": "*"}
+    encoder = {"@torch_encoders": "spacy-torch.FromTok2Vec.v1", "tok2vec": listener}
+    textcat = nlp.add_pipe("torch_textcat", config={"model": {**SLOW, "encoder": encoder}})
+    examples = [make_example(nlp, text, label) for text, label in TRAIN]
+    nlp.initialize(lambda: examples)
+    with pytest.raises(TypeError, match="reads a Thinc tok2vec, which cannot be drawn from"):
+        textcat.draw_probabilities([examples[0].predicted], n_draws=2)
