@@ -91,7 +91,7 @@ def measure_bccd(settings: Settings) -> list[Figure]:
     train, test = (
         list(build_pascal_voc(folder, split, limit=limit)(nlp)) for split in ("train", "test")
     )
-    checkpoints = {1: 0, 5: 10, 10: 20, 20: 60, 50: 200, len(train): 1200}
+    checkpoints = {1: 0, 5: 10, 10: 20, 20: 60, 50: 200, len(train): 500}
     if settings.quick:
         checkpoints = {1: 0, 5: 1, 10: 2}
     curves: list[Curve] = []
