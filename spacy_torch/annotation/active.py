@@ -19,6 +19,7 @@ from spacy.util import minibatch
 from thinc.api import Optimizer
 
 from spacy_torch.annotation.journal import Journal
+from spacy_torch.annotation.learn_rate import step_up
 from spacy_torch.annotation.pipelines import save_pipeline
 from spacy_torch.annotation.questions import Question, Questions
 from spacy_torch.annotation.strategies import Candidates, Strategy
@@ -397,6 +398,7 @@ class ActiveLearner:
     def _step(self, batch: list[Example]) -> None:
         others = [name for name in self.nlp.pipe_names if name != self.questions.name]
         self.nlp.update(batch, sgd=self._optimizer, drop=self.settings.drop, exclude=others)
+        step_up(self._optimizer)
 
     def _rehearse_on(self) -> None:
         """What the background thread does: go through the examples whenever there are new ones."""

@@ -19,6 +19,7 @@ from spacy_torch.annotation.classifier_pipeline import (
     initialize_classifier,
     make_example,
 )
+from spacy_torch.annotation.learn_rate import step_up
 from spacy_torch.annotation.read_probabilities import read_probabilities
 
 
@@ -206,6 +207,7 @@ class PipelineClassifier:
             order = self._random.permutation(len(examples))
             for batch in minibatch([examples[place] for place in order], self.minibatch):
                 nlp.update(list(batch), sgd=self._optimizer, drop=self.drop, exclude=others)
+                step_up(self._optimizer)
         return self
 
     def _get_pipeline(self) -> Language:

@@ -327,3 +327,20 @@ def test_draws_about_one_of_several_labels_are_a_no_and_a_yes():
     assert learner._draw(found).shape == (8, 6, 2)
     assert learner._draw(found).sum(axis=2) == pytest.approx(1.0)
     assert learner.ask()
+
+
+def test_a_rate_that_warms_up_from_nothing_learns_in_a_session():
+    nlp = make_nlp(SLOW)
+    nlp.config["training"]["optimizer"] = {
+        "@optimizers": "spacy-torch.AdamW.v1",
+        "learn_rate": {
+            "@schedules": "warmup_linear.v1",
+            "initial_rate": 0.01,
+            "warmup_steps": 10,
+            "total_steps": 30,
+        },
+    }
+    learner = make_learner(nlp, epochs=8)
+    while tasks := learner.ask():
+        learner.receive([reply(task) for task in tasks])
+    assert accuracy(learner) > 0.9
