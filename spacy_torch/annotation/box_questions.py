@@ -11,10 +11,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_torch.annotation.questions import Question, Questions, with_question
-from spacy_torch.annotation.span_questions import spell
+from spacy_torch.annotation.mark_questions import MarkQuestions, spell
+from spacy_torch.annotation.questions import Question, with_question
 from spacy_torch.annotation.tasks import Task, show
-from spacy_torch.annotation.verdicts import Verdicts, is_whole, merge_verdicts
+from spacy_torch.annotation.verdicts import Verdicts, merge_verdicts
 from spacy_torch.features.boxes import Box, set_boxes
 from spacy_torch.features.image_docs import get_picture
 
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     height: float
 
 
-class BoxQuestions(Questions):
+class BoxQuestions(MarkQuestions):
     """Is there an object of this label in this box? And, drawn by hand: which boxes are there?
 
     For components that annotate `doc._.boxes`. Of a picture of which only single boxes were
@@ -57,15 +57,11 @@ class BoxQuestions(Questions):
         floor: float = 0.02,
         limit: int = 8,
     ) -> None:
-        super().__init__(nlp, name)
-        self.labels = tuple(labels) if labels is not None else None
-        self.floor = floor
-        self.limit = limit
+        super().__init__(nlp, name, labels=labels, floor=floor, limit=limit)
 
-    @property
-    def is_exclusive(self) -> bool:
-        """A picture has any number of boxes."""
-        return False
+    def read_marks(self, task: Task) -> list[Place]:
+        """The boxes of a task."""
+        return read_places(task)
 
     def ask(
         self, sources: Sequence[Task], docs: Sequence[Doc], random: np.random.Generator
@@ -94,16 +90,6 @@ class BoxQuestions(Questions):
             return False
         is_there = any(_overlap(place, other) >= SAME_OBJECT for other in verdicts.accepted)
         return is_there or verdicts.complete
-
-    def is_settled(self, answers: Sequence[Task]) -> bool:
-        """Whether an annotator has seen to all boxes of a picture."""
-        return any(is_whole(task) for task in answers)
-
-    def agrees(self, task: Task, expected: str) -> bool:
-        """Whether an answer is the one that was expected."""
-        if is_whole(task):
-            return spell(read_places(task)) == expected
-        return task["answer"] == expected
 
     def check(self, task: Task) -> None:
         """Raise a `ValueError` for unknown labels, and for what is no box."""

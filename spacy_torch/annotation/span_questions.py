@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,9 +10,10 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
-from spacy_torch.annotation.questions import Question, Questions, with_question
+from spacy_torch.annotation.mark_questions import MarkQuestions, spell
+from spacy_torch.annotation.questions import Question, with_question
 from spacy_torch.annotation.tasks import Task, show
-from spacy_torch.annotation.verdicts import Verdicts, is_whole, merge_verdicts
+from spacy_torch.annotation.verdicts import Verdicts, merge_verdicts
 
 REJECTED = "rejected"
 
@@ -26,7 +26,7 @@ class Mark(NamedTuple):
     label: str
 
 
-class SpanQuestions(Questions):
+class SpanQuestions(MarkQuestions):
     """Is this a span of this label? And, answered by hand: which spans are there?
 
     For components that annotate `doc.ents` or a group of `doc.spans`. Of a text of which only
@@ -48,19 +48,15 @@ class SpanQuestions(Questions):
         floor: float = 0.01,
         limit: int = 8,
     ) -> None:
-        super().__init__(nlp, name)
-        self.labels = tuple(labels) if labels is not None else None
-        self.floor = floor
-        self.limit = limit
+        super().__init__(nlp, name, labels=labels, floor=floor, limit=limit)
         self.is_flat = "doc.ents" in nlp.get_pipe_meta(name).assigns
         self.view_id = "ner" if self.is_flat else "spans"
         cfg = self.component.cfg
         cfg["incorrect_spans_key"] = cfg.get("incorrect_spans_key") or REJECTED
 
-    @property
-    def is_exclusive(self) -> bool:
-        """A text has any number of spans."""
-        return False
+    def read_marks(self, task: Task) -> list[Mark]:
+        """The spans of a task."""
+        return read_marks(task)
 
     def ask(
         self, sources: Sequence[Task], docs: Sequence[Doc], random: np.random.Generator
@@ -85,14 +81,6 @@ class SpanQuestions(Questions):
         if verdicts is None:
             return False
         return verdicts.complete or any(self._clash(mark, other) for other in verdicts.accepted)
-
-    def is_settled(self, answers: Sequence[Task]) -> bool:
-        """Whether an annotator has seen to all spans of a text."""
-        return any(is_whole(task) for task in answers)
-
-    def agrees(self, task: Task, expected: str) -> bool:
-        """Whether an answer is the one that was expected."""
-        return spell(read_marks(task)) == expected if is_whole(task) else task["answer"] == expected
 
     def check(self, task: Task) -> None:
         """Raise a `ValueError` for unknown labels, and spans that are not within the text."""
@@ -219,11 +207,6 @@ def read_marks(task: Task) -> list[Mark]:
             )
         marks.append(Mark(*numbers, label))
     return marks
-
-
-def spell(marks: Sequence[Any]) -> str:
-    """The same text for the same marks, in any order."""
-    return json.dumps(sorted(marks))
 
 
 def cut_at(doc: Doc, places: set[int]) -> Doc:
