@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from spacy.language import Language
-from spacy.tokens import Doc
-from thinc.api import Config, Model
+from thinc.api import Config
 
-from spacy_torch.components.class_weights import ClassWeights
-from spacy_torch.components.losses import Loss
-from spacy_torch.components.textcat import SCORE_WEIGHTS, TextCategorizer
+from spacy_torch.components.textcat import (
+    SCORE_WEIGHTS,
+    make_textcat,
+    make_textcat_multilabel,
+)
 
 DEFAULT_MODEL = """
 [model]
@@ -34,7 +32,9 @@ EXCLUSIVE_MODEL = Config().from_str(DEFAULT_MODEL.format(exclusive="true"))["mod
 MULTILABEL_MODEL = Config().from_str(DEFAULT_MODEL.format(exclusive="false"))["model"]
 
 
-@Language.factory(
+# A label belongs to a Doc, whatever the model reads of it: all but the model, and what is scored,
+# is the classifier of texts.
+make_image_classifier = Language.factory(
     "torch_image_classifier",
     assigns=["doc.cats"],
     default_config={
@@ -45,34 +45,9 @@ MULTILABEL_MODEL = Config().from_str(DEFAULT_MODEL.format(exclusive="false"))["m
         "scorer": {"@scorers": "spacy-torch.image_class_scorer.v1"},
     },
     default_score_weights={"cats_accuracy": 0.5, "cats_macro_f": 0.5, "cats_f_per_type": None},
+    func=make_textcat,
 )
-def make_image_classifier(
-    nlp: Language,
-    name: str,
-    model: Model[list[Doc], Any],
-    loss: Loss,
-    class_weights: ClassWeights | None,
-    threshold: float,
-    scorer: Callable[..., Any] | None,
-) -> TextCategorizer:
-    """One label per picture, as probabilities in `doc.cats`.
-
-    A label belongs to a Doc, whatever the model reads of it: all but the model is the
-    classifier of texts.
-    """
-    return TextCategorizer(
-        nlp.vocab,
-        model,
-        name,
-        exclusive=True,
-        loss=loss,
-        class_weights=class_weights,
-        threshold=threshold,
-        scorer=scorer,
-    )
-
-
-@Language.factory(
+make_image_classifier_multilabel = Language.factory(
     "torch_image_classifier_multilabel",
     assigns=["doc.cats"],
     default_config={
@@ -84,26 +59,5 @@ def make_image_classifier(
         "scorer": {"@scorers": "spacy-torch.textcat_multilabel_scorer.v1"},
     },
     default_score_weights=SCORE_WEIGHTS,
+    func=make_textcat_multilabel,
 )
-def make_image_classifier_multilabel(
-    nlp: Language,
-    name: str,
-    model: Model[list[Doc], Any],
-    loss: Loss,
-    class_weights: ClassWeights | None,
-    threshold: float,
-    thresholds: dict[str, float],
-    scorer: Callable[..., Any] | None,
-) -> TextCategorizer:
-    """Any number of labels per picture, each with its probability in `doc.cats`."""
-    return TextCategorizer(
-        nlp.vocab,
-        model,
-        name,
-        exclusive=False,
-        loss=loss,
-        class_weights=class_weights,
-        threshold=threshold,
-        thresholds=thresholds,
-        scorer=scorer,
-    )
