@@ -1,0 +1,87 @@
+"""The learning curve that one would have had."""
+
+from pathlib import Path
+
+from spacy.cli._util import Arg, Opt, app
+from spacy.util import load_config, registry
+from wasabi import msg
+
+
+@app.command("torch-simulate")
+def torch_simulate(
+    config_path: Path = Arg(..., help="Config of a pipeline with a classifier", exists=True),
+    data_path: Path = Arg(..., help=".spacy or JSONL with labels", exists=True, dir_okay=False),
+    html: Path = Opt(Path("report.html"), "--html", help="The report to write"),
+    csv: Path | None = Opt(None, "--csv", help="Every checkpoint of every session"),
+    test: Path | None = Opt(None, "--test", "-t", help="To be tested on (default: held out)"),
+    test_share: float = Opt(0.3, "--test-share", help="How much is held out without --test"),
+    component: str = Opt("", "--component", "-c", help="Name (default: the first classifier)"),
+    strategy: str = Opt("spacy-torch.Margin.v1", "--strategy", help="Which questions to ask"),
+    kind: str = Opt("", "--kind", "-k", help="choice or binary (default: as the labels are)"),
+    baselines: str = Opt(
+        "random,slow,tfidf,bow,ensemble", "--baselines", "-b", help="Comma-separated"
+    ),
+    answers: int = Opt(200, "--answers", "-n", help="Questions of a session"),
+    seeds: int = Opt(5, "--seeds", "-s", help="Sessions of each contestant"),
+    batch: int = Opt(10, "--batch", help="Questions at a time"),
+    epochs: int = Opt(4, "--epochs", help="Passes over all answers, by gradient, for each batch"),
+    window: int = Opt(256, "--window", help="How many inputs are looked at for a batch"),
+    epsilon: float = Opt(0.1, "--epsilon", help="Share of questions that chance chooses"),
+    flipped: float = Opt(0.0, "--flipped", help="Share of wrong answers"),
+    ignored: float = Opt(0.0, "--ignored", help="Share of questions passed over"),
+    seconds: float = Opt(2.0, "--seconds", help="What an answer costs, for the report"),
+    ceiling: bool = Opt(False, "--ceiling", help="Also train on the whole pool, for the targets"),
+) -> None:
+    """Show the learning curve that one would have had: sessions with a simulated annotator.
+
+    The texts of DATA play the pool, their labels what the annotator knows. The report is one
+    HTML page; it says so if asking in random order, or another model, is better.
+    """
+    from spacy_torch.annotation.active import Settings
+    from spacy_torch.annotation.contestants import list_contestants
+    from spacy_torch.annotation.gold import read_gold, split_gold
+    from spacy_torch.annotation.oracle import Noise
+    from spacy_torch.annotation.report import write_report
+    from spacy_torch.annotation.simulation import Protocol, find_kind, simulate
+    from spacy_torch.annotation.summary import say, write_csv
+    from spacy_torch.annotation.tfidf import has_scikit_learn
+
+    wanted = [name for name in baselines.split(",") if name]
+    if "tfidf" in wanted and not has_scikit_learn():
+        msg.warn("Without scikit-learn TF-IDF is left out", "pip install 'spacy-torch[simulate]'")
+        wanted.remove("tfidf")
+    try:
+        data = split_gold(read_gold(data_path), read_gold(test) if test else None, share=test_share)
+        settings = Settings(batch=batch, window=window, epsilon=epsilon, epochs=epochs)
+        protocol = Protocol(
+            answers=answers,
+            seeds=seeds,
+            kind=find_kind(data, kind),
+            noise=Noise(flipped=flipped, ignored=ignored),
+            seconds=seconds,
+            settings=settings,
+        )
+        contestants = list_contestants(
+            load_config(config_path, interpolate=False),
+            strategy=registry.get("torch_query_strategies", strategy)(),
+            strategy_name=strategy.removeprefix("spacy-torch.").removesuffix(".v1"),
+            baselines=wanted,
+            component=component or None,
+            settings=settings,
+        )
+        msg.info(f"{len(data.pool)} inputs to ask about, {len(data.test)} to be tested on")
+        found = simulate(
+            data,
+            contestants,
+            protocol,
+            ceiling=ceiling,
+            on_run=lambda run: msg.text(f"seed {run.seed}, {run.name}: area {run.area:.3f}"),
+        )
+        write_report(found, html)
+        if csv:
+            write_csv(found, csv)
+    except (OSError, ValueError) as error:
+        msg.fail("Cannot simulate it", str(error), exits=1)
+    for sentence in say(found):
+        msg.text(sentence)
+    msg.good(f"Report: {html}")
