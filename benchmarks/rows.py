@@ -54,6 +54,9 @@ TABLES: dict[str, dict[str, str]] = {
         "active_rare": "benchmarks.active_text:measure_rare",
         "active_latency": "benchmarks.active_text:measure_latency",
     },
+    "scale": {
+        "annotate_memory": "benchmarks.annotate_memory:measure",
+    },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}
 
