@@ -23,6 +23,8 @@ from spacy.tokens import Doc
 from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 
+from spacy_torch.bridge.model import get_shim
+
 FACTORIES = sorted(
     point.name
     for point in distribution("spacy-torch").entry_points
@@ -173,14 +175,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
 OF_PICTURES = {"torch_object_detector"} | {name for name in FACTORIES if "image" in name}
 
 
-def make_pipeline(factory: str) -> Language:
+def make_pipeline(factory: str, **runtime: Any) -> Language:
     """A pipeline of the component, named like its factory, and what must come before it."""
     nlp = spacy.blank("image" if factory in OF_PICTURES else "en")
     if factory in BEFORE:
         name, settings = BEFORE[factory]
         nlp.add_pipe(name)
         nlp.config["initialize"]["components"][name] = settings
-    nlp.add_pipe(factory, config=SETTINGS.get(factory, {}))
+    settings = SETTINGS.get(factory, {})
+    if runtime:
+        model = settings.get("model") or Language.get_factory_meta(factory).default_config["model"]
+        settings = {**settings, "model": {**model, "runtime": runtime}}
+    nlp.add_pipe(factory, config=settings)
     return nlp
 
 
@@ -251,10 +257,52 @@ def assert_close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) ->
     assert found == [pytest.approx(annotation, abs=1e-5) for annotation in expected]
 
 
-def test_component_learns_its_examples_by_heart(nlp):
+def weighted_score(nlp: Language) -> float:
     scores = nlp.evaluate(make_examples(nlp, nlp.pipe_names[-1]))
-    weights = {key: weight for key, weight in nlp.config["training"]["score_weights"].items()}
-    assert sum(scores[key] * weight for key, weight in weights.items() if weight) > 0.99
+    weights = nlp.config["training"]["score_weights"]
+    return sum(scores[key] * weight for key, weight in weights.items() if weight)
+
+
+def test_component_learns_its_examples_by_heart(nlp):
+    assert weighted_score(nlp) > 0.99
+
+
+def find_gradients(factory: str, **runtime: Any) -> dict[str, torch.Tensor]:
+    """Of one batch, without dropout."""
+    torch.manual_seed(0)
+    nlp = make_pipeline(factory, **runtime)
+    examples = make_examples(nlp, factory)
+    nlp.initialize(lambda: examples)
+    nlp.update(examples, sgd=False, exclude=nlp.pipe_names[:-1])
+    shim = get_shim(nlp.get_pipe(factory).logits_model)
+    return {
+        name: parameter.grad.to_dense()
+        for name, parameter in shim.module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+# Those of pictures see them moved at random, each time otherwise.
+@pytest.mark.parametrize("factory", sorted(set(FACTORIES) - OF_PICTURES))
+def test_batch_that_is_run_in_parts_has_the_same_gradient(factory):
+    expected, found = find_gradients(factory), find_gradients(factory, batch_tokens=1)
+    assert expected
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_component_learns_in_half_precision(factory):
+    torch.manual_seed(0)
+    nlp = make_pipeline(factory, precision="bf16")
+    examples = make_examples(nlp, factory)
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(60):
+        nlp.update(examples, sgd=optimizer)
+    module = get_shim(nlp.get_pipe(factory).logits_model).module
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
+    assert weighted_score(nlp) > 0.99
 
 
 def test_pipeline_comes_back_from_disk(nlp, tmp_path):

@@ -24,6 +24,7 @@ def build_transformer_encoder(
     static_vectors: bool = False,
     dropout: float | None = None,
     word_dropout: float = 0.0,
+    checkpointing: bool = False,
 ) -> Encoder:
     """Hash embeddings of each token's attributes and attention over its neighbours.
 
@@ -41,6 +42,7 @@ def build_transformer_encoder(
             window=window,
             dropout=dropout,
             word_dropout=word_dropout,
+            checkpointing=checkpointing,
         ),
         featurize=HashedTokens(attrs, rows, static_vectors=static_vectors),
         width=width,

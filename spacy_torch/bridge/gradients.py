@@ -1,7 +1,8 @@
 """A module's gradients before a step: whether any will come, their norms, which are not finite."""
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -38,6 +39,27 @@ def gradient_norms(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
         if math.isinf(norm):
             norms[name] = math.sqrt(float(values[name].cpu().double().square().sum()))
     return norms
+
+
+@contextlib.contextmanager
+def all_or_nothing(parameters: Iterable[nn.Parameter]) -> Generator[None, None, None]:
+    """Add the gradients of backward passes inside, or none of them where one fails.
+
+    A backward pass that runs out of memory has by then reached some parameters and others not.
+    """
+    earlier = [(parameter, parameter.grad) for parameter in parameters]
+    for parameter, _ in earlier:
+        parameter.grad = None
+    try:
+        yield
+    except BaseException:
+        for parameter, gradient in earlier:
+            parameter.grad = gradient
+        raise
+    for parameter, gradient in earlier:
+        if gradient is not None:
+            added = parameter.grad
+            parameter.grad = gradient if added is None else gradient + added
 
 
 def find_non_finite(norms: Mapping[str, float]) -> list[str]:

@@ -30,12 +30,23 @@ class Runtime:
             with an error that names the component and the step, "skip" counts and logs
             the step and goes on. The weights are never touched by such a step.
         loss_scale: first factor of the gradients under "fp16".
+        compile: let `torch.compile` make kernels for the module, at its first batches, which
+            takes a minute or so. Worth a try for a module of your own and on a GPU; on a CPU
+            the encoders that come with this package are no faster for it. The weights are
+            saved as if it were not compiled, and a pipeline of ours compiles anew after loading.
+            Needs a C++ compiler on a CPU.
+        batch_tokens: how many tokens a component of ours hands to the module at once: a larger
+            batch is run in parts, and their gradients are added up, which takes less memory and
+            gives the same step. None: as many as the batch has. Where memory runs out,
+            the batch is halved, too. Not behind a listener, which answers for a batch as a whole.
     """
 
     device: str = "auto"
     precision: Precision = "fp32"
     non_finite: NonFinite = "raise"
     loss_scale: float = 65536.0
+    compile: bool = False
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         mistakes: list[str] = []
@@ -53,6 +64,8 @@ class Runtime:
             mistakes.append(f'non_finite must be "raise" or "skip", got {self.non_finite!r}')
         if not self.loss_scale > 0:
             mistakes.append(f"loss_scale must be > 0, got {self.loss_scale!r}")
+        if self.batch_tokens is not None and self.batch_tokens < 1:
+            mistakes.append(f"batch_tokens must be >= 1 or null, got {self.batch_tokens!r}")
         if mistakes:
             raise ValueError("; ".join(mistakes))
 
@@ -84,6 +97,8 @@ def build_runtime(
     precision: Precision = "fp32",
     non_finite: NonFinite = "raise",
     loss_scale: float = 65536.0,
+    compile: bool = False,
+    batch_tokens: int | None = None,
 ) -> Runtime:
     """Where and how precisely a module runs, for the config."""
     return Runtime(
@@ -92,6 +107,8 @@ def build_runtime(
         non_finite=non_finite,
         # An int would make an integer tensor, and gradients would be cut to integers.
         loss_scale=float(loss_scale),
+        compile=compile,
+        batch_tokens=batch_tokens,
     )
 
 

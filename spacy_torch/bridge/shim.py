@@ -155,8 +155,16 @@ class TorchShim(Shim):
             copy_learned(learned, self.module)
 
     def _take_module(self, module: nn.Module, sizes: Mapping[str, Any]) -> None:
-        self._model, self._sizes = module.to(self.device), dict(sizes)
+        self._model, self._sizes = self._place(module), dict(sizes)
         self._process = os.getpid()
+
+    def _place(self, module: nn.Module) -> nn.Module:
+        """The module on its device, compiled there if the runtime says so."""
+        module = module.to(self.device)
+        if self.runtime.compile:
+            # In place, and so under the names of the module as it is.
+            module.compile(dynamic=True)  # pyright: ignore[reportUnknownMemberType]
+        return module
 
     def set_dropout(self, rate: float) -> None:
         """Let spaCy's dropout rate reach the module."""
@@ -290,6 +298,7 @@ class TorchShim(Shim):
         copied._device = self._device
         copied._model = copy.deepcopy(self._model, memo)
         if copied._model is not None:
+            copied._place(copied._model)  # what was compiled is not copied
             copied.drop_gradients()
         return copied
 
@@ -378,7 +387,7 @@ class TorchShim(Shim):
         def find_tensors(layout: Layout) -> Mapping[str, Tensor]:
             nonlocal module
             if module is None or self.sizes != layout.header.sizes:
-                module = build_stored(self.build, layout).to(self.device)
+                module = self._place(build_stored(self.build, layout))
             return named_tensors(module)
 
         header = load_built(source, find_tensors, name=self.name, digest=digest)

@@ -10,9 +10,9 @@ import numpy
 from spacy.language import Language
 from spacy.pipeline.spancat import Suggester, spancat_score
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer
+from thinc.api import Config, Model
 from torch import Tensor
 from typing_extensions import override
 
@@ -238,16 +238,7 @@ class SpanCategorizer(TorchPipe):
     # Learning ---------------------------------------------------------------------------
 
     @override
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        examples = list(examples)
-        validate_examples(examples, f"{type(self).__name__}.update")
+    def make_training_inputs(self, examples: Sequence[Example]) -> Any:
         docs = [eg.predicted for eg in examples]
         gold = self._read_gold(examples, skip=self._skip)
         # All documents are read, since a shared tok2vec expects the batch as it was; but no
@@ -260,15 +251,7 @@ class SpanCategorizer(TorchPipe):
             gold.find(spans, skip=self._skip)
         # Without spans there is nothing to learn, but a shared tok2vec steps only after all
         # that listen to it have answered.
-        has_upstream = bool(self.logits_model.layers)
-        return self._learn(
-            docs if len(spans) or has_upstream else [],
-            lambda logits: self.compute_loss(examples, logits),
-            inputs=(docs, spans),
-            drop=drop,
-            sgd=sgd,
-            losses=losses,
-        )
+        return (docs, spans) if len(spans) or self.logits_model.layers else None
 
     @override
     def compute_loss(self, examples: Sequence[Example], logits: Any) -> Tensor:

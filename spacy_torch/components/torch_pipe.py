@@ -21,11 +21,13 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from torch import Tensor
 
 from spacy_torch.bridge.atomic import replacing, replacing_together
+from spacy_torch.bridge.gradients import all_or_nothing
 from spacy_torch.bridge.model import find_shims, get_shim, run_tensors
 from spacy_torch.bridge.sealed import read_sealed, write_sealed
 from spacy_torch.bridge.shim import TorchShim
 from spacy_torch.bridge.weights import WeightsError, read_header
 from spacy_torch.bridge.weights_apart import weights_apart
+from spacy_torch.components.batch_limit import BatchLimit
 from spacy_torch.components.loss_graph import (
     check_loss_value,
     detach_logits,
@@ -70,6 +72,7 @@ class TorchPipe(TrainablePipe):
         self.cfg: dict[str, Any] = {"labels": [], **cfg}
         self.skipped = Skipped()
         self._rehearsal_model: Model[Any, Any] | None = None
+        self._limit: BatchLimit | None = None
 
     # What a subclass gives -------------------------------------------------------------
 
@@ -92,6 +95,10 @@ class TorchPipe(TrainablePipe):
     def make_inputs(self, docs: list[Doc]) -> Any:
         """What the model is called with: the documents, unless a subclass adds something."""
         return docs
+
+    def make_training_inputs(self, examples: Sequence[Example]) -> Any:
+        """What the model is called with in an update; None if there is nothing to learn."""
+        return self.make_inputs([eg.predicted for eg in examples])
 
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         """Learn what needs no gradient, before the step; nothing, unless a subclass does."""
@@ -152,12 +159,15 @@ class TorchPipe(TrainablePipe):
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Yield the documents annotated, in order, without those that the error handler got."""
         for docs in util.minibatch(stream, size=batch_size):
+            done = 0
             try:
-                self.set_annotations(docs, self.predict(docs))
+                for n_docs in self._batch_limit.run(self._annotate, docs, _count_tokens(docs)):
+                    done += n_docs
             except Exception:
                 # One bad document, such as a damaged picture, must not cost the others: alone,
                 # each goes its way, and the bad one to the error handler.
-                yield from (doc for doc in map(self, docs) if doc is not None)
+                yield from docs[:done]
+                yield from (doc for doc in map(self, docs[done:]) if doc is not None)
             else:
                 yield from docs
 
@@ -175,8 +185,9 @@ class TorchPipe(TrainablePipe):
         with self.while_learning(examples):
             self.learn_at_once(examples)
             return self._learn(
-                [eg.predicted for eg in examples],
-                partial(self.compute_loss, examples),
+                examples,
+                self.make_training_inputs,
+                lambda part, inputs, logits: self.compute_loss(part, logits),
                 drop=drop,
                 sgd=sgd,
                 losses=losses,
@@ -193,17 +204,21 @@ class TorchPipe(TrainablePipe):
         """Pull the logits toward those before `nlp.resume_training`, to forget less."""
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.rehearse")
-        docs = [eg.predicted for eg in examples]
-        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
-            return self._learn([], _no_loss, drop=drop, sgd=sgd, losses=losses)
+        if self._rehearsal_model is None:
+            losses = losses if losses is not None else {}
+            losses.setdefault(self.name, 0.0)
+            return losses
         logits_before = self._rehearsal_model.get_ref("logits")
-        with self.while_learning(examples):
-            inputs = self.make_inputs(docs)
+
+        def distance(part: Sequence[Example], inputs: Any, logits: Any) -> Tensor:
             before, _ = run_tensors(logits_before, inputs, is_train=False)
+            return squared_distance(before, logits)
+
+        with self.while_learning(examples):
             return self._learn(
-                docs,
-                partial(squared_distance, before),
-                inputs=inputs,
+                examples,
+                lambda part: self.make_inputs([eg.predicted for eg in part]),
+                distance,
                 drop=drop,
                 sgd=sgd,
                 losses=losses,
@@ -220,40 +235,77 @@ class TorchPipe(TrainablePipe):
         with self.model.use_params(params):
             yield
 
+    def _annotate(self, docs: Sequence[Doc]) -> int:
+        self.set_annotations(docs, self.predict(docs))
+        return len(docs)
+
+    @property
+    def _batch_limit(self) -> BatchLimit:
+        if self._limit is None:
+            runtime = get_shim(self.logits_model).runtime
+            self._limit = BatchLimit(runtime.batch_tokens, name=self.name)
+        return self._limit
+
     def _learn(
         self,
-        docs: list[Doc],
-        loss_of: Callable[[Any], Tensor],
+        examples: Sequence[Example],
+        inputs_of: Callable[[Sequence[Example]], Any],
+        loss_of: Callable[[Sequence[Example], Any, Any], Tensor],
         *,
-        inputs: Any = None,
         drop: float,
         sgd: Optimizer | None,
         losses: dict[str, float] | None,
     ) -> dict[str, float]:
         losses = losses if losses is not None else {}
         losses.setdefault(self.name, 0.0)
-        if not any(len(doc) for doc in docs):
+        lengths = _count_tokens([eg.predicted for eg in examples])
+        if not any(lengths):
             return losses
         set_dropout_rate(self.model, drop)
-        inputs = self.make_inputs(docs) if inputs is None else inputs
-        outputs, backprop = run_tensors(self.logits_model, inputs, is_train=True)
-        logits = detach_logits(outputs)
-        check = partial(check_loss_value, component=self.name, loss_name=self.loss_name)
-        loss = check(loss_of(logits))
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        add_gradients = partial(self._add_gradients, inputs_of=inputs_of, loss_of=loss_of)
+        if _has_listener(self.logits_model):
+            values = [add_gradients(examples)]
+        else:
+            values = list(self._batch_limit.run(add_gradients, examples, lengths))
+        learned = [value for value in values if value is not None]
+        if not learned:
+            return losses
+        if not all(map(math.isfinite, learned)):
             shim = get_shim(self.logits_model)
             shim.owner = self.name
             shim.refuse_step("the loss")
             return losses
-        loss.backward()
-        gradients = take_gradients(logits)
-        check(loss, is_connected=has_gradients(gradients))
-        backprop(gradients)
         if sgd is not None and sgd is not False:
             self.finish_update(sgd)
-        losses[self.name] += value
+        losses[self.name] += sum(learned)
         return losses
+
+    def _add_gradients(
+        self,
+        examples: Sequence[Example],
+        *,
+        inputs_of: Callable[[Sequence[Example]], Any],
+        loss_of: Callable[[Sequence[Example], Any, Any], Tensor],
+    ) -> float | None:
+        """The loss of a part of a batch, or None if there is nothing to learn in it.
+
+        Its gradients are added to those before, unless the loss or anything else is amiss.
+        """
+        inputs = inputs_of(examples)
+        if inputs is None or not any(len(eg.predicted) for eg in examples):
+            return None
+        with all_or_nothing(get_shim(self.logits_model).module.parameters()):
+            outputs, backprop = run_tensors(self.logits_model, inputs, is_train=True)
+            logits = detach_logits(outputs)
+            check = partial(check_loss_value, component=self.name, loss_name=self.loss_name)
+            loss = check(loss_of(examples, inputs, logits))
+            value = float(loss.detach())
+            if math.isfinite(value):
+                loss.backward()
+                gradients = take_gradients(logits)
+                check(loss, is_connected=has_gradients(gradients))
+                backprop(gradients)
+        return value
 
     def _skip(self, reason: str, count: int, *, value: str, step: str) -> None:
         """Count what is not learned from, and log the first for each reason."""
@@ -440,5 +492,10 @@ def _read_cfg(name: str, file: Path) -> dict[str, Any]:
         raise ValueError(f"Component {name!r}, file {file}: not valid JSON ({error})") from error
 
 
-def _no_loss(logits: Any) -> Tensor:
-    raise AssertionError("without documents no loss is computed")
+def _has_listener(model: Model[Any, Any]) -> bool:
+    """Whether something in a model waits for a shared one, which has run on the whole batch."""
+    return any(hasattr(node, "verify_inputs") for node in model.walk())
+
+
+def _count_tokens(docs: Sequence[Doc]) -> list[int]:
+    return [len(doc) for doc in docs]

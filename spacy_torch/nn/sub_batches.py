@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from spacy_torch.nn.out_of_memory import is_out_of_memory
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
@@ -108,14 +110,6 @@ class SubBatches:
                 longest,
                 self.budget,
             )
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch found no memory, on whatever device."""
-    if isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    message = str(error).lower()
-    return any(part in message for part in ("out of memory", "not enough memory"))
 
 
 def _pad(

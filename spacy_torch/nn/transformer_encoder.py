@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
@@ -40,6 +42,8 @@ class TransformerEncoder(nn.Module):
         vector_width: the size of the static vectors; 0 for none.
         dropout: a rate, or `None` to follow spaCy's `[training.dropout]`.
         word_dropout: see `MultiHashEmbed`.
+        checkpointing: forget what a layer computed until the backward pass, which computes it
+            again: takes less memory and more time.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class TransformerEncoder(nn.Module):
         vector_width: int = 0,
         dropout: float | None = None,
         word_dropout: float = 0.0,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         sizes = {"depth": depth, "n_heads": n_heads, "feed_forward_width": feed_forward_width}
@@ -67,6 +72,7 @@ class TransformerEncoder(nn.Module):
                 f"pairs, got width {width} and n_heads {n_heads}"
             )
         self.window = window
+        self.checkpointing = checkpointing
         self.head_width = width // n_heads
         self.embed = MultiHashEmbed(
             rows,
@@ -96,7 +102,11 @@ class TransformerEncoder(nn.Module):
         values = self.embed(batch).index_select(0, types)
         rotation = rotate_at(sorted_.positions, width=self.head_width)
         for layer in self.layers:
-            values = layer(values, rotation, groups=sorted_.groups, window=self.window)
+            run = partial(layer, groups=sorted_.groups, window=self.window)
+            if self.checkpointing and self.training:
+                values = cast("Tensor", checkpoint(run, values, rotation, use_reentrant=False))
+            else:
+                values = run(values, rotation)
         return Ragged(self.norm(values).index_select(0, sorted_.place), batch.lengths)
 
     @torch.no_grad()

@@ -133,6 +133,17 @@ def test_bfloat16_autocast_stays_close():
     assert all(parameter.grad.isfinite().all() for parameter in encoder.parameters())
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_checkpointing_changes_no_gradient(dropout):
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        encoder = make_encoder(dropout=dropout, checkpointing=checkpointing).train()
+        encoder(make_batch([5, 3])).values.square().sum().backward()
+        gradients.append({name: p.grad for name, p in encoder.named_parameters()})
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
 def test_dropout_follows_training_unless_it_is_given():
     following, pinned = make_encoder(), make_encoder(dropout=0.5)
     assert {m.p for m in following.modules() if isinstance(m, nn.Dropout)} == {0.0}
