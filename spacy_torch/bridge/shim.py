@@ -78,6 +78,8 @@ class TorchShim(Shim):
         self.info: dict[str, Any] = {}
         self.is_apart = False  # loaded so far: the mark that the weights lie in a file
         self._digest: str | None = None  # of the weights in that file, or written to one last
+        # A loss was not finite; whoever adds up the gradients of several processes resets it.
+        self.loss_was_refused = False
         self._updates = Updates(self.runtime)
         self._postponed = PostponedStep()
         self._device: torch.device | None = None
@@ -272,7 +274,27 @@ class TorchShim(Shim):
         Raises:
             NonFiniteError: `non_finite` is "raise".
         """
+        self.loss_was_refused = True
         self._updates.refuse(self.module, what, name=self._label)
+
+    # Several processes -----------------------------------------------------------------
+
+    @property
+    def input_is_damaged(self) -> bool:
+        """Whether the gradient of an input was not finite since the last step."""
+        return self._updates.input_is_damaged
+
+    def damage_input(self) -> None:
+        """Refuse the next step as if the gradient of an input were not finite."""
+        self._updates.damage_input()
+
+    def undo_update(self) -> None:
+        """Forget what the passes since the last step have left: gradients, running statistics."""
+        self._updates.undo(self.module)
+
+    def expect_no_backward(self) -> None:
+        """Let the next step be made when it is asked for, whatever callbacks are still held."""
+        self._postponed.give_up()
 
     @contextlib.contextmanager
     def use_params(self, params: Mapping[Any, Any]) -> Generator[None, None, None]:

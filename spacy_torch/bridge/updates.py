@@ -109,6 +109,15 @@ class Updates:
         self._input_is_damaged = damaged if before is None else before | damaged
         return torch.where(damaged, torch.zeros_like(gradient), gradient)
 
+    @property
+    def input_is_damaged(self) -> bool:
+        """Whether the gradient of an input was not finite since the last step."""
+        return self._input_is_damaged is not None and bool(self._input_is_damaged)
+
+    def damage_input(self) -> None:
+        """Treat the gradient of an input as one that was not finite."""
+        self._input_is_damaged = torch.tensor(True)
+
     def finish(
         self, module: nn.Module, optimizer: Any, *, shim_id: int, owner: str | None, name: str
     ) -> None:
@@ -127,11 +136,11 @@ class Updates:
         self.precision.unscale(parameters.values())
         norms = gradient_norms(parameters)
         damaged = find_non_finite(norms)
-        if not damaged and self._input_is_damaged is not None and bool(self._input_is_damaged):
+        if not damaged and self.input_is_damaged:
             damaged = ["its input"]
         self._input_is_damaged = None
         if damaged:
-            self._undo(module)
+            self.undo(module)
         if self.precision.after_step(overflowed=bool(damaged)):
             return
         if damaged:
@@ -150,7 +159,7 @@ class Updates:
         Raises:
             NonFiniteError: `non_finite` is "raise".
         """
-        self._undo(module)
+        self.undo(module)
         self.steps += 1
         message = (
             f"{name!r}, step {self.steps}: {what} is NaN or infinite; the weights were not "
@@ -169,17 +178,18 @@ class Updates:
         for parameter in module.parameters():
             parameter.grad = None
 
+    def undo(self, module: nn.Module) -> None:
+        """Forget what the forward and backward passes since the last step have left behind."""
+        self.drop_gradients(module)
+        if self._buffers is not None and self._buffers.module is module:
+            self._buffers.restore()
+        self._buffers = None
+
     def notice_moves(self, module: nn.Module) -> None:
         """Count weights as moved by one who still holds, or held until now, an array of them."""
         if self._shown:
             self._shown = [array for array in self._shown if array() is not None]
             count_change(module.parameters())
-
-    def _undo(self, module: nn.Module) -> None:
-        self.drop_gradients(module)
-        if self._buffers is not None and self._buffers.module is module:
-            self._buffers.restore()
-        self._buffers = None
 
     def _mode_of(self, module: nn.Module) -> ModeSwitch:
         if self._switch is None or self._switch.module is not module:

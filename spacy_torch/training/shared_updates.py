@@ -1,0 +1,110 @@
+"""Components that step with the gradients of all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Any
+
+from spacy.language import Language
+from thinc.api import Model, Optimizer
+from thinc.shims import PyTorchShim
+
+from spacy_torch.bridge.shim import TorchShim
+from spacy_torch.distributed.gradient_sum import GradientSum
+
+
+def share_updates(nlp: Language, gradients: GradientSum, *, frozen: Collection[str] = ()) -> None:
+    """Let each component that is trained add up its gradients over all ranks before a step.
+
+    With one rank nothing is changed.
+
+    Args:
+        frozen: the components that training leaves alone.
+
+    Raises:
+        ValueError: a component cannot be trained by several ranks; all are named.
+    """
+    if gradients.world.size == 1:
+        return
+    trained = find_trained(nlp, frozen=frozen)
+    check_covered(trained)
+    for _, pipe in trained:
+        finish = partial(_finish, pipe.finish_update, gradients=gradients, pipe=pipe)
+        try:
+            pipe.finish_update = finish
+        except AttributeError:  # compiled, as spaCy's parser and ner are
+            _add_before_step(pipe.model, gradients)
+
+
+def find_trained(nlp: Language, *, frozen: Collection[str] = ()) -> list[tuple[str, Any]]:
+    """The components, with their names, that spaCy's training loop steps."""
+    return [
+        (name, pipe)
+        for name, pipe in nlp.pipeline
+        if name not in frozen
+        and getattr(pipe, "is_trainable", False)
+        and getattr(pipe, "model", None) not in (None, True, False)
+    ]
+
+
+def check_covered(trained: Iterable[tuple[str, Any]]) -> None:
+    """Raise a `ValueError` that names every component which several ranks would train wrongly."""
+    problems = [
+        f"{name!r} {problem}" for name, pipe in trained for problem in [_problem(pipe)] if problem
+    ]
+    if problems:
+        raise ValueError(
+            f"not to be trained by several processes: {'; '.join(problems)}. Train with one "
+            "process, or freeze these (training.frozen_components)"
+        )
+
+
+def _problem(pipe: Any) -> str | None:
+    model = pipe.model
+    if not isinstance(model, Model):
+        return f"has a {type(model).__name__} as its model, whose gradients nobody can find"
+    for node in model.walk():
+        for shim in node.shims:
+            if isinstance(shim, TorchShim):
+                if callable(getattr(shim.module if shim.is_built else None, "answer", None)):
+                    return "learns in closed form, without gradients that could be added up"
+            elif isinstance(shim, PyTorchShim):
+                # Each rank would decide for itself which steps overflowed.
+                scaler: Any = shim._grad_scaler  # pyright: ignore[reportPrivateUsage]
+                if scaler._enabled:
+                    return (
+                        "uses Thinc's mixed precision, which skips steps on single ranks (use "
+                        'precision = "bf16" of spacy-torch.Runtime.v1)'
+                    )
+            else:
+                return f"has layers behind a {type(shim).__name__}, not of torch or Thinc"
+    return None
+
+
+def _finish(
+    finish_update: Callable[[Optimizer], None],
+    sgd: Optimizer,
+    *,
+    gradients: GradientSum,
+    pipe: Any,
+) -> None:
+    gradients.add(pipe.model)
+    finish_update(sgd)
+
+
+def _add_before_step(model: Model[Any, Any], gradients: GradientSum) -> None:
+    """Add up gradients in the model's own `finish_update`.
+
+    Neither a compiled component nor a Thinc model lets a method be replaced, but a model may
+    change its class for one without further fields.
+    """
+    kind = type(model)
+
+    def finish_update(self: Model[Any, Any], optimizer: Optimizer) -> None:
+        gradients.add(self)
+        kind.finish_update(self, optimizer)
+
+    model.__class__ = type(
+        kind.__name__, (kind,), {"__slots__": (), "finish_update": finish_update}
+    )
