@@ -14,6 +14,7 @@ from thinc.api import SGD, Optimizer
 
 from spacy_torch.distributed.gradient_sum import GradientSum
 from spacy_torch.distributed.world import find_world
+from spacy_torch.training.sharded_evaluation import share_evaluation
 from spacy_torch.training.shared_updates import find_trained, share_updates
 
 Weights = dict[str, numpy.ndarray]
@@ -76,3 +77,32 @@ def run(work: Callable[..., Any], *args: Any) -> Any:
         return work(*args)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
+
+
+def evaluate_both_ways(factory: str, n_examples: int | None = None) -> tuple[Any, Any]:
+    """The scores of a trained component by one process, and by all ranks."""
+    fix_random_seed(0)
+    nlp = make_pipeline(factory)
+    examples = make_examples(nlp, factory)
+    optimizer = nlp.initialize(lambda: examples)
+    for _ in range(15):
+        nlp.update(examples, sgd=optimizer)
+    examples = make_examples(nlp, factory)[:n_examples]
+    alone = nlp.evaluate(examples)
+    share_evaluation(nlp, find_world())
+    together = nlp.evaluate(examples)
+    del alone["speed"], together["speed"]
+    return alone, together
+
+
+def fail_to_score() -> None:
+    """Evaluate with a scorer that fails."""
+    nlp = make_pipeline("torch_tagger")
+    examples = make_examples(nlp, "torch_tagger")
+    nlp.initialize(lambda: examples)
+    nlp.get_pipe("torch_tagger").scorer = lambda examples, **_: {}["no such key"]  # type: ignore[attr-defined]
+    share_evaluation(nlp, find_world())
+    try:
+        nlp.evaluate(examples)
+    finally:
+        assert "pipe" not in vars(nlp)

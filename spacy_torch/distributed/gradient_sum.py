@@ -11,6 +11,7 @@ from torch import Tensor
 
 from spacy_torch.bridge.model import find_shims
 from spacy_torch.bridge.shim import TorchShim
+from spacy_torch.distributed.buffers import ChangedBuffers
 from spacy_torch.distributed.gradients import Gradient, TorchGradient, list_gradients
 from spacy_torch.distributed.sparse_sum import SparseGradient, find_all_rows
 from spacy_torch.distributed.tensors import gather_tensor, sum_tensors
@@ -28,7 +29,7 @@ class GradientSum:
     spaCy's losses and ours are sums over a batch, so the sum over the ranks is the gradient of
     the batch that they share. A parameter without a gradient on some ranks counts as zeros
     there; one without on all ranks keeps none, so that momentum does not move it. Sparse
-    gradients stay sparse.
+    gradients stay sparse. Running statistics become the mean over the ranks.
 
     What keeps one rank from a step, a loss or the gradient of an input that is not finite,
     keeps all of them from it.
@@ -40,6 +41,11 @@ class GradientSum:
     def __init__(self, world: World) -> None:
         self.world = world
         self.n_bytes = 0
+        self._buffers: dict[int, ChangedBuffers] = {}
+
+    def watch(self, model: Model[Any, Any]) -> None:
+        """From now on, let the model's running statistics be the mean over the ranks."""
+        self._buffers[id(model)] = ChangedBuffers(model)
 
     @torch.no_grad()
     def add(self, model: Model[Any, Any]) -> None:
@@ -55,9 +61,15 @@ class GradientSum:
         gradients = list_gradients(model)
         shims = [shim for shim in find_shims(model) if shim.is_built]
         values = [gradient.read() for gradient in gradients]
-        said = self._exchange([*map(_describe, values), *map(_find_damage, shims)])
-        self._add_up(gradients, values, said[:, : len(values)])
-        for shim, damages in zip(shims, said[:, len(values) :].T.tolist(), strict=True):
+        if id(model) not in self._buffers:
+            self.watch(model)
+        buffers = self._buffers[id(model)]
+        changed = buffers.find()
+        said = self._exchange([*map(_describe, values), *changed, *map(_find_damage, shims)])
+        of_values, of_buffers, of_shims = said.split([len(values), len(changed), len(shims)], 1)
+        self._add_up(gradients, values, of_values)
+        buffers.share(of_buffers, self.world)
+        for shim, damages in zip(shims, of_shims.T.tolist(), strict=True):
             _share_damage(shim, damages)
             shim.expect_no_backward()
 

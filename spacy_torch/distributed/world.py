@@ -51,6 +51,14 @@ class World:
         distributed.all_gather_object(values, value, group=self.talk)
         return values
 
+    def collect(self, value: T) -> list[T] | None:
+        """The picklable values of all ranks in the order of the ranks, on rank 0 only."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] | None = None if self.rank else [None] * self.size
+        distributed.gather_object(value, values, dst=0, group=self.talk)
+        return values
+
 
 def find_world(*, timeout: float = TIMEOUT) -> World:
     """The world that this process belongs to, joined if it was not yet.

@@ -30,6 +30,7 @@ def share_updates(nlp: Language, gradients: GradientSum, *, frozen: Collection[s
     trained = find_trained(nlp, frozen=frozen)
     check_covered(trained)
     for _, pipe in trained:
+        gradients.watch(pipe.model)
         finish = partial(_finish, pipe.finish_update, gradients=gradients, pipe=pipe)
         try:
             pipe.finish_update = finish
