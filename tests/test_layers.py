@@ -117,7 +117,7 @@ OTHERS = {
     "comparison": {"spacy", "srsly"},
     "show": {"spacy", "PIL"},
     "accelerate": {"spacy", "thinc"},
-    "cli": {"spacy", "wasabi"},
+    "cli": {"spacy", "typer", "wasabi"},
 }
 # What torch itself requires: `override` is in the standard library from Python 3.12 on.
 EVERYWHERE = {"typing_extensions"}

@@ -83,7 +83,7 @@ def _put_in_place(written: list[_Written]) -> None:
                 raise _explained(error, target, n_replaced=n_replaced) from error
             raise
     for directory in dict.fromkeys(target.parent for _, target in written):
-        _sync_directory(directory)
+        sync_directory(directory)
 
 
 def _remove(written: list[_Written]) -> None:
@@ -100,7 +100,8 @@ def _explained(error: OSError, target: Path, *, n_replaced: int) -> OSError:
     return OSError(error.errno, reason, str(target))
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on disk, where it can be done."""
     # The new name survives a power cut only once its directory is on disk. Windows
     # cannot open a directory and some network disks cannot sync one: the file is
     # complete and in place by now, so that is no reason to fail.

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from thinc.api import get_current_ops
 from thinc.backends import NumpyOps  # pyright: ignore[reportUnknownVariableType]
 from thinc.model import Model
 from thinc.optimizers import Optimizer
+from torch import nn
 
 from spacy_torch.bridge.keys import is_array_key, is_parameter_key
 from spacy_torch.bridge.packed_state import PackedState, unpack_arrays, unpack_tensors
+
+_FOREIGN = "thinc-torch"
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,15 @@ class Owners:
             kind, shim_id, name = key
             owner = self.shim_names.get(shim_id)
             return None if owner is None else f"{kind}:{owner}/{name}"
-        node_id, name = cast(tuple[int, str], key)
-        owner = self.node_names.get(node_id)
-        if owner is None or name not in self.nodes[owner].param_names:
-            return None
-        return f"thinc:{owner}/{name}"
+        # Thinc's keys of its nodes and of its torch shims look alike, and are counted apart.
+        owner_id, name = cast(tuple[int, str], key)
+        owner = self.node_names.get(owner_id)
+        if owner is not None and name in self.nodes[owner].param_names:
+            return f"thinc:{owner}/{name}"
+        owner = self.shim_names.get(owner_id)
+        if owner is not None and name in self._parameters(owner):
+            return f"{_FOREIGN}:{owner}/{name}"
+        return None
 
     def key_of(self, lasting_name: str) -> Any:
         """The key in this process for a lasting name.
@@ -47,7 +55,9 @@ class Owners:
         kind, owner, name = _parts(lasting_name)
         if kind == "thinc" and owner in self.nodes:
             return self.nodes[owner].id, name
-        if kind != "thinc" and owner in self.shims:
+        if kind == _FOREIGN and owner in self.shims:
+            return self.shims[owner].id, name
+        if kind not in ("thinc", _FOREIGN) and owner in self.shims:
             return kind, self.shims[owner].id, name
         known = ", ".join((*self.shims, *self.nodes)) or "none"
         raise ValueError(
@@ -67,13 +77,18 @@ class Owners:
             if name in node.param_names and node.has_param(name):
                 return tuple(node.get_param(name).shape)
         else:
-            parameters = dict(self.shims[owner].module.named_parameters())
+            parameters = self._parameters(owner)
             if name in parameters:
                 return tuple(parameters[name].shape)
         raise ValueError(
             f"the saved state of {lasting_name!r} belongs to no parameter: {owner} has none "
             f"called {name!r}"
         )
+
+    def _parameters(self, owner: str) -> dict[str, Any]:
+        shim = self.shims[owner]
+        module = getattr(shim, "module", None) or getattr(shim, "_model", None)
+        return dict(module.named_parameters()) if isinstance(module, nn.Module) else {}
 
     def unpack(self, optimizer: Optimizer, lasting_name: str, key: Any, state: PackedState) -> None:
         """Install a state under its key in this process, on its parameter's device."""
@@ -83,6 +98,8 @@ class Owners:
             unpack_tensors(optimizer, key, state, device=parameter.device)
         elif is_array_key(key):
             unpack_arrays(optimizer, key, state, ops=cast(Any, NumpyOps()))
+        elif owner not in self.nodes:  # a shim of Thinc's
+            unpack_arrays(optimizer, key, state, ops=get_current_ops())
         else:
             unpack_arrays(optimizer, key, state, ops=self.nodes[owner].ops)
 

@@ -29,11 +29,14 @@ logger = logging.getLogger(__name__)
 
 def save_optimizer(
     optimizer: Optimizer, models: Mapping[str, Model[Any, Any]], path: str | Path
-) -> None:
+) -> str:
     """Write the state of an optimizer to a safetensors file, whole or not at all.
 
     `models` are those of the trained components by name. State of anything else is left out,
     with a warning.
+
+    Returns:
+        A digest of all that was written.
 
     Raises:
         ValueError: the position of a schedule is not known.
@@ -65,7 +68,7 @@ def save_optimizer(
         },
         "states": {name: state.describe() for name, state in states.items()},
     }
-    save_weights(_flat(states), path, name=FILE_NAME, sizes={}, info=info)
+    return save_weights(_flat(states), path, name=FILE_NAME, sizes={}, info=info)
 
 
 def load_optimizer(

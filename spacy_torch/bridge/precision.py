@@ -20,6 +20,19 @@ class FullPrecision:
 
     scale = 1.0
 
+    @property
+    def state(self) -> dict[str, float]:
+        """What the next steps depend on, as JSON; nothing, unless gradients are scaled."""
+        return {}
+
+    @state.setter
+    def state(self, state: dict[str, float]) -> None:
+        if state:
+            raise ValueError(
+                f"the saved state {state} is of another precision than {type(self).__name__}: use "
+                "the config that the training was started with"
+            )
+
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The context for a forward pass."""
         return contextlib.nullcontext()
@@ -58,6 +71,20 @@ class ScaledHalfPrecision(HalfPrecision):
         super().__init__(dtype)
         self.scale = float(scale)
         self.clean_steps = 0
+
+    @property
+    @override
+    def state(self) -> dict[str, float]:
+        return {"scale": self.scale, "clean_steps": self.clean_steps}
+
+    @state.setter
+    def state(self, state: dict[str, float]) -> None:
+        if state.keys() != {"scale", "clean_steps"}:
+            raise ValueError(
+                f"the saved state {state} is of another precision than fp16: use the config that "
+                "the training was started with"
+            )
+        self.scale, self.clean_steps = float(state["scale"]), int(state["clean_steps"])
 
     @override
     def unscale(self, parameters: Iterable[nn.Parameter]) -> None:

@@ -97,6 +97,20 @@ class TorchShim(Shim):
         return self._updates.skipped
 
     @property
+    def training_state(self) -> dict[str, Any]:
+        """What an update depends on beside the weights, as JSON; a postponed step is taken first.
+
+        Setting it to what another process got lets this one go on from there.
+        """
+        self._finish_postponed()
+        return self._updates.state
+
+    @training_state.setter
+    def training_state(self, state: Mapping[str, Any]) -> None:
+        self._finish_postponed()
+        self._updates.state = dict(state)
+
+    @property
     def _label(self) -> str:
         return self.owner or self.name
 

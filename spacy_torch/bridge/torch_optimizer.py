@@ -1,6 +1,7 @@
 """An optimizer that moves torch parameters as torch does, and Thinc's as Thinc does."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -77,6 +78,8 @@ class TorchOptimizer(Optimizer):
         self._group_of: dict[tuple[int, str], int | None] = {}
         self._full_names: list[str] = []
         self._matched: set[int] = set()
+        # In this process: one that goes on from a checkpoint has matched nothing yet.
+        self._n_steps: Counter[int] = Counter()
         self._n_schedule_steps = 0
 
     def step(
@@ -98,8 +101,9 @@ class TorchOptimizer(Optimizer):
         self._match(parameters, shim_id=shim_id, owner=owner)
         counts, count_key = update_counts(self), parameter_key(shim_id, "")
         step = counts.get(count_key, 0)
-        if step >= GRACE:
+        if self._n_steps[shim_id] >= GRACE:
             self._check_matched()
+        self._n_steps[shim_id] += 1
         counts[count_key] = step + 1
         moving = {
             name: parameter
@@ -132,9 +136,10 @@ class TorchOptimizer(Optimizer):
         Raises:
             ValueError: a group has no parameter after `GRACE` updates.
         """
-        if self._group_of and self._n_schedule_steps >= GRACE:
-            self._check_matched()
-        self._n_schedule_steps += 1
+        if self._group_of:
+            if self._n_schedule_steps >= GRACE:
+                self._check_matched()
+            self._n_schedule_steps += 1
         super().step_schedules()
 
     def __call__(self, key: Any, weights: Any, gradient: Any, *, lr_scale: float = 1.0) -> Any:

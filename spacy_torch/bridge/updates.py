@@ -50,6 +50,16 @@ class Updates:
         self._buffers: BufferSnapshot | None = None  # as they were after the last step
         self._switch: ModeSwitch | None = None
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """The counts and the policy's state, as JSON."""
+        return {"steps": self.steps, "skipped": self.skipped, "precision": self.precision.state}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.steps, self.skipped = state["steps"], state["skipped"]
+        self.precision.state = state["precision"]
+
     def forward(self, module: nn.Module, inputs: ArgsKwargs, *, device: torch.device) -> Any:
         """The module's output in training mode, with a graph."""
         if self._buffers is None or self._buffers.module is not module:

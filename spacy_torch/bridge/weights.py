@@ -150,6 +150,21 @@ def load_built(
         return layout.header
 
 
+def verify_weights(path: str | os.PathLike[str]) -> str:
+    """Read a weights file to its end and return the digest that `save_weights` gave for it.
+
+    Raises:
+        WeightsError: it is not whole.
+        OSError: it cannot be read.
+    """
+    with _opened(path) as opened:
+        layout = _read_layout(opened)
+        alike = {name: torch.empty(0, dtype=place.dtype) for name, place in layout.places.items()}
+        staging = torch.empty(weights_bytes.SLICE_BYTES, dtype=torch.uint8)
+        _check_digests(opened, layout, alike, staging=staging)
+        return layout.digest
+
+
 def _write(
     tensors: Mapping[str, Tensor],
     sink: Sink,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -40,6 +41,15 @@ class RelationTargets:
 
     def __init__(self, seed: int) -> None:
         self._generator = numpy.random.default_rng(seed)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the draws are, as JSON."""
+        return dict(self._generator.bit_generator.state)
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._generator.bit_generator.state = state
 
     def read(
         self,

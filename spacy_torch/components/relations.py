@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
@@ -159,6 +159,17 @@ class Relations(TorchPipe):
     def exclusive(self) -> bool:
         """Whether a pair has one label at most."""
         return not self.model.attrs["multi_label"]
+
+    @property
+    @override
+    def training_state(self) -> dict[str, Any]:
+        return {"skipped": dict(self.skipped), "draws": self._targets.state}
+
+    @training_state.setter
+    def training_state(self, state: Mapping[str, Any]) -> None:
+        self.skipped.clear()
+        self.skipped.update(state["skipped"])
+        self._targets.state = state["draws"]
 
     @override
     def predict(self, docs: Iterable[Doc]) -> list[tuple[list[Pair], NDArray[numpy.float32]]]:

@@ -113,6 +113,20 @@ class TorchPipe(TrainablePipe):
         loss = getattr(self, "loss", None)
         return f"{type(self).__name__}.compute_loss" if loss is None else repr(loss)
 
+    @property
+    def training_state(self) -> dict[str, Any]:
+        """What updates depend on and neither weights nor settings hold, as JSON.
+
+        A subclass that draws random numbers of its own adds where it is. Setting it to what
+        another process got lets this one go on from there.
+        """
+        return {"skipped": dict(self.skipped)}
+
+    @training_state.setter
+    def training_state(self, state: Mapping[str, Any]) -> None:
+        self.skipped.clear()
+        self.skipped.update(state["skipped"])
+
     # Labels -----------------------------------------------------------------------------
 
     @property

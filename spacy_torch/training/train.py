@@ -1,0 +1,142 @@
+"""Training as ``spacy train`` does it, in one process or many, that a kill does not undo."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spacy.util import ensure_path, load_config, logger
+from thinc.api import Config
+
+from spacy_torch.bridge.atomic import replacing
+from spacy_torch.distributed.world import World, find_world
+from spacy_torch.training.checkpoint import (
+    BEST,
+    NAME,
+    PREVIOUS,
+    Checkpoint,
+    copy_linked,
+    read_checkpoint,
+    set_checkpoint_aside,
+)
+from spacy_torch.training.config_match import plain_config
+from spacy_torch.training.interval import Interval
+from spacy_torch.training.keep_best import keep_best
+from spacy_torch.training.resumable import Resumable, check_loaded
+from spacy_torch.training.wrapped_config import WrappedConfig
+
+FINISHED = "finished.json"
+
+
+def train(
+    config_path: str | Path,
+    output_path: str | Path | None = None,
+    *,
+    use_gpu: int = -1,
+    overrides: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    steps: int = 0,
+    seconds: float = 60.0,
+) -> None:
+    """Run ``spacy.cli.train.train`` with checkpoints in the output directory.
+
+    Args:
+        resume: whether to go on from the checkpoint there, if there is one.
+        steps: how many steps from checkpoint to checkpoint; 0 goes by the seconds.
+        seconds: how many of them at least.
+
+    Raises:
+        CheckpointError: the checkpoint is of another config, corpus or version, or damaged.
+    """
+    from spacy.cli import _util
+    from spacy.cli.train import train as spacy_train
+
+    output = ensure_path(output_path)
+    with _util.show_validation_error(config_path):
+        config = load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
+        given = config.interpolate()
+    world = find_world()
+    loaded = None
+    if output is not None:
+        if resume and world.broadcast(_is_finished(output, given)):
+            logger.warning("The run in %s has ended, there is nothing to go on with", output)
+            return
+        loaded = _load(output, given, world=world, resume=resume)
+    run = Resumable(
+        output=None if world.rank else output,
+        interval=Interval(steps=steps, seconds=seconds, world=world),
+        loaded=loaded,
+        given=given,
+        world=world,
+        when_begun=(),
+    )
+    wrapped = _wrap(config, run)
+    try:
+        with tempfile.TemporaryDirectory(prefix="spacy-torch-") as directory:
+            path = Path(directory) / "config.cfg"
+            wrapped.config.to_disk(path, interpolate=False)
+            spacy_train(path, run.output, use_gpu=use_gpu)
+    except BaseException:
+        run.give_up()
+        raise
+    run.end()
+    if run.output is not None:
+        with replacing(run.output / FINISHED) as file:
+            file.write(json.dumps(plain_config(given)).encode())
+
+
+def _wrap(config: Config, run: Resumable) -> WrappedConfig:
+    def wrap_logger(set_up: Any) -> Any:
+        return run.wrap_logger(set_up, when_set_up=lambda nlp: wrapped.put_back(nlp))
+
+    wrapped = WrappedConfig(
+        config,
+        {
+            "optimizer": run.wrap_optimizer,
+            "batcher": run.wrap_batcher,
+            "logger": wrap_logger,
+            "before_update": run.wrap_before_update,
+            "before_to_disk": run.wrap_before_to_disk,
+        },
+    )
+    return wrapped
+
+
+def _load(
+    output: Path, given: Mapping[str, Any], *, world: World, resume: bool
+) -> Checkpoint | None:
+    """The checkpoint to go on from, in every process; the first one makes room for a new run."""
+    loaded = None
+    if world.rank == 0:
+        loaded = read_checkpoint(output) if resume else None
+        if loaded is not None:
+            check_loaded(loaded, given)
+        else:
+            if resume:
+                logger.warning("%s has no checkpoint: the training starts anew", output)
+            _make_room(output)
+    sent = world.broadcast(None if loaded is None or world.size == 1 else loaded.to_send())
+    return loaded if world.rank == 0 else sent
+
+
+def _make_room(output: Path) -> None:
+    """Keep what an earlier run has left and spaCy would delete or we would write over."""
+    best = output / BEST
+    if best.is_dir() and not (best / "meta.json").exists():  # killed while it was replaying
+        shutil.rmtree(best)
+        for name in (NAME, PREVIOUS):
+            if (output / name / BEST).is_dir():
+                copy_linked(output / name / BEST, best)
+                break
+    keep_best(output)
+    set_checkpoint_aside(output)
+    (output / FINISHED).unlink(missing_ok=True)
+
+
+def _is_finished(output: Path, given: Mapping[str, Any]) -> bool:
+    file = output / FINISHED
+    return file.exists() and json.loads(file.read_text(encoding="utf8")) == plain_config(given)
