@@ -28,8 +28,8 @@ class Journal:
             keeps everything in memory.
 
     Attributes:
-        answers: the tasks as they were answered, by their `_task_hash`, in the order of
-            the first time.
+        answers: the tasks as they were answered, by their `_task_hash`, in the order in
+            which they were answered last.
         pending: questions that were asked last and not answered yet.
     """
 
@@ -37,7 +37,7 @@ class Journal:
         self.path = Path(path) if path is not None else None
         self.answers: dict[int, Task] = {}
         self.pending: dict[int, Task] = {}
-        self._order: list[int] = []  # of the answers as they came, for undoing
+        self._by_input: dict[int, dict[int, Task]] = {}
         self._end: int | None = None  # of the last whole line, if the file has a torn one
         if self.path is not None and self.path.exists():
             self._read(self.path)
@@ -66,15 +66,22 @@ class Journal:
 
     def undo(self) -> Task | None:
         """Take the last answer back and return its task without it; None if there is none."""
-        if not self._order:
-            return None
-        task = self.answers[self._order[-1]]
-        self._append([{UNDONE: task["_task_hash"]}])
-        return self._note_undone(task["_task_hash"])
+        last = next(reversed(self.answers), None)
+        return None if last is None else self.take_back(last)
+
+    def take_back(self, task_hash: int) -> Task:
+        """Take the answer to a question back and return its task without it.
+
+        Raises:
+            ValueError: it is not answered; nothing is written then.
+        """
+        self._check_answered(task_hash)
+        self._append([{UNDONE: task_hash}])
+        return self._note_undone(task_hash)
 
     def of_input(self, input_hash: int) -> list[Task]:
-        """All answered tasks about one input."""
-        return [task for task in self.answers.values() if task["_input_hash"] == input_hash]
+        """All answered tasks about one input, in the order of `answers`."""
+        return list(self._by_input.get(input_hash, {}).values())
 
     def _append(self, records: list[Task]) -> None:
         if self.path is None or not records:
@@ -120,16 +127,28 @@ class Journal:
     def _note_answer(self, task: Task) -> None:
         key = task["_task_hash"]
         if key in self.answers:
-            self._order.remove(key)
+            self._remove(self.answers[key])  # given again, it is the last one
         self.answers[key] = task
-        self._order.append(key)
+        self._by_input.setdefault(task["_input_hash"], {})[key] = task
         self.pending.pop(key, None)
 
     def _note_undone(self, key: int) -> Task:
-        self._order.remove(key)
-        task = self.answers.pop(key)
+        self._check_answered(key)
+        task = self.answers[key]
+        self._remove(task)
         unanswered = {
             name: value for name, value in task.items() if name not in ("answer", "accept")
         }
         self.pending = {key: unanswered, **self.pending}
         return unanswered
+
+    def _check_answered(self, key: int) -> None:
+        if key not in self.answers:
+            raise ValueError(f"there is no answer with the hash {key!r} to take back")
+
+    def _remove(self, task: Task) -> None:
+        del self.answers[task["_task_hash"]]
+        of_input = self._by_input[task["_input_hash"]]
+        del of_input[task["_task_hash"]]
+        if not of_input:
+            del self._by_input[task["_input_hash"]]

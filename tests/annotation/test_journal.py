@@ -31,7 +31,7 @@ def test_what_was_written_is_read_again(tmp_path):
     journal.write([make_task("one"), make_task("two", "reject")])
     journal.write([make_task("one", "ignore")])
     assert contents(Journal(path)) == contents(journal)
-    assert [task["answer"] for task in journal.answers.values()] == ["ignore", "reject"]
+    assert [task["answer"] for task in journal.answers.values()] == ["reject", "ignore"]
     assert [task["text"] for task in journal.pending.values()] == ["three"]
     assert len(path.read_text().splitlines()) == 4
 
@@ -45,6 +45,56 @@ def test_an_answer_taken_back_is_asked_again_first(tmp_path):
     assert task == make_question("one")
     assert [one["text"] for one in journal.pending.values()] == ["one", "two"]
     assert contents(Journal(journal.path)) == contents(journal)
+
+
+def test_an_answer_given_again_is_the_last_one_also_after_a_restart(tmp_path):
+    journal = Journal(tmp_path / "answers.jsonl")
+    first, second, other = make_task("one"), make_task("one", label="B"), make_task("two")
+    journal.write([first, second, other])
+    journal.write([first])
+    for one in (journal, Journal(journal.path)):
+        assert list(one.answers.values()) == [second, other, first]
+        assert one.of_input(first["_input_hash"]) == [second, first]
+        assert one.of_input(other["_input_hash"]) == [other]
+    assert journal.undo() == make_question("one")
+    assert journal.of_input(first["_input_hash"]) == [second]
+
+
+def test_any_answer_can_be_taken_back_once(tmp_path):
+    journal = Journal(tmp_path / "answers.jsonl")
+    one, two = make_task("one"), make_task("two")
+    journal.write([one, two])
+    assert journal.take_back(one["_task_hash"]) == make_question("one")
+    assert journal.of_input(one["_input_hash"]) == []
+    assert contents(Journal(journal.path)) == contents(journal)
+    n_lines = len(journal.path.read_text().splitlines())
+    with pytest.raises(ValueError, match=f"no answer with the hash {one['_task_hash']} to take"):
+        journal.take_back(one["_task_hash"])
+    assert len(journal.path.read_text().splitlines()) == n_lines
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from("AB"), st.booleans()) | st.none(),
+        max_size=12,
+    )
+)
+@settings(deadline=None, max_examples=40)
+def test_whatever_is_answered_and_taken_back_the_order_is_that_of_the_last_answers(given):
+    journal, wanted = Journal(None), []
+    for step in given:
+        if step is None:
+            journal.undo()
+            wanted = wanted[:-1]
+        else:
+            text, label, is_yes = step
+            task = make_task(text, "accept" if is_yes else "reject", label)
+            journal.write([task])
+            wanted = [one for one in wanted if one["_task_hash"] != task["_task_hash"]] + [task]
+    assert list(journal.answers.values()) == wanted
+    for text in "abc":
+        key = make_task(text)["_input_hash"]
+        assert journal.of_input(key) == [one for one in wanted if one["text"] == text]
 
 
 @given(st.integers(0, 400))
