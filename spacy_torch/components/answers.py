@@ -32,6 +32,12 @@ def answer(model: Model[Any, Any], docs: Sequence[Doc], targets: Any) -> None:
     module.answer(_read(model, docs), truth)
 
 
+def has_slow(model: Model[Any, Any]) -> bool:
+    """Whether the module learns anything by gradient, be it all or what answers leave over."""
+    module = _find(model, "answer")
+    return module is None or any(value.requires_grad for value in module.parameters())
+
+
 def forget(model: Model[Any, Any], docs: Sequence[Doc], *, name: str) -> None:
     """Take back what was answered about documents.
 

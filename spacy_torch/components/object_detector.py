@@ -184,6 +184,11 @@ class ObjectDetectorPipe(TorchPipe):
             answers.append(Probabilities(boxes, self.labels, values))
         return answers
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Whether there is a network beside the closed form."""
+        return bool(self.model.attrs["has_slow"])
+
     @override
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         examples = [eg for eg in examples if _has_something(eg.predicted)]
@@ -218,12 +223,7 @@ class ObjectDetectorPipe(TorchPipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         examples = [eg for eg in examples if _has_something(eg.predicted)]
-        if self.model.attrs["has_slow"]:
-            return super().update(examples, drop=drop, sgd=sgd, losses=losses)
-        self.learn_at_once(examples)
-        losses = losses if losses is not None else {}
-        losses.setdefault(self.name, 0.0)
-        return losses
+        return super().update(examples, drop=drop, sgd=sgd, losses=losses)
 
     @override
     def rehearse(

@@ -19,7 +19,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from spacy_torch.bridge.model import draw_tensors
-from spacy_torch.components.answers import answer, forget, learn_pool, read_rows
+from spacy_torch.components.answers import answer, forget, has_slow, learn_pool, read_rows
 from spacy_torch.components.category_targets import Targets, read_categories
 from spacy_torch.components.class_weights import (
     ClassWeights,
@@ -233,10 +233,17 @@ class TextCategorizer(TorchPipe):
         scores = draws.softmax(dim=2) if self.exclusive else draws.sigmoid()
         return scores.cpu().numpy()
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Whether a step changes anything; see `spacy-torch.FastTextCat.v1`."""
+        return has_slow(self.logits_model)
+
     @override
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         docs = [eg.predicted for eg in examples]
-        answer(self.logits_model, docs, self.read_targets(examples))
+        # What the loss cannot learn is counted there, if there is one.
+        skip = ignore if self.learns_by_gradient else self._skip
+        answer(self.logits_model, docs, self.read_targets(examples, skip))
 
     def vectors(self, docs: Iterable[Doc]) -> Any:
         """What a model that learns at once tells documents apart by, shape (batch, width).

@@ -103,6 +103,11 @@ class TorchPipe(TrainablePipe):
     def learn_at_once(self, examples: Sequence[Example]) -> None:
         """Learn what needs no gradient, before the step; nothing, unless a subclass does."""
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Whether a step changes anything; false of a model that learns all of it at once."""
+        return True
+
     def while_learning(self, examples: Sequence[Example]) -> AbstractContextManager[Any]:
         """What holds while a batch is learned from; nothing, unless a subclass gives something."""
         return nullcontext()
@@ -193,13 +198,16 @@ class TorchPipe(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch; the loss added to `losses` is the sum over its examples."""
+        """Learn from a batch; the loss added to `losses` is the sum over its examples.
+
+        Where nothing is learned by gradient no loss is computed.
+        """
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         with self.while_learning(examples):
             self.learn_at_once(examples)
             return self._learn(
-                examples,
+                examples if self.learns_by_gradient else [],
                 self.make_training_inputs,
                 lambda part, inputs, logits: self.compute_loss(part, logits),
                 drop=drop,

@@ -114,6 +114,25 @@ def test_training_by_epochs_counts_an_example_once(model):
     assert textcat.logits_model.shims[0].sizes["n_answers"] == len(examples)
 
 
+def test_a_model_that_learns_at_once_alone_takes_no_step(monkeypatch):
+    nlp, textcat, examples = make_pipeline(FAST)
+    _, pair, _ = make_pipeline({**FAST, "slow": SLOW})
+    _, slow, _ = make_pipeline(SLOW)
+    assert [one.learns_by_gradient for one in (textcat, pair, slow)] == [False, True, True]
+
+    def fail(batch):
+        raise AssertionError("nothing is learned by gradient")
+
+    monkeypatch.setattr(textcat.logits_model.shims[0].module, "forward", fail)
+    unknown = Example.from_dict(nlp.make_doc("fine film"), {"cats": {"ODD": 1.0}})
+    losses = nlp.update([*examples, unknown])
+    assert losses == {"torch_textcat": 0.0}
+    assert list(textcat.skipped.values()) == [1]  # counted though there is no loss
+    monkeypatch.undo()
+    for text, label in TRAIN:
+        assert nlp(text).cats[label] > 0.5
+
+
 def test_the_pool_may_be_a_reader_texts_or_documents(tmp_path):
     nlp = spacy.blank("en")
     docs = [nlp.make_doc(text) for text in POOL]
