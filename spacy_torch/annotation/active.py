@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
@@ -15,13 +14,12 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import minibatch
 from thinc.api import Optimizer
 
 from spacy_torch.annotation.journal import Journal
-from spacy_torch.annotation.learn_rate import step_up
 from spacy_torch.annotation.pipelines import save_pipeline
 from spacy_torch.annotation.questions import Question, Questions
+from spacy_torch.annotation.rehearsal import Rehearsal, plan_batches
 from spacy_torch.annotation.strategies import Candidates, Strategy
 from spacy_torch.annotation.tasks import Task, check_answer, content_of, distinct, set_hashes
 
@@ -127,23 +125,21 @@ class ActiveLearner:
                 f"{questions.name!r} has no labels: initialize the pipeline first, with the labels "
                 "that are to be annotated"
             )
-        self._optimizer = optimizer if optimizer is not None else nlp.resume_training()
         self._examples: dict[int, Example] = {}
         self._unusable: set[int] = set()  # answers, by their task
         self._lock = threading.RLock()
-        self._has_answers = threading.Event()
-        self._is_closed = False
-        self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
         self._drop_other_kinds()
         self._catch_up()
-        if background:
-            self._thread = threading.Thread(target=self._rehearse_on, daemon=True)
-            self._thread.start()
-            # The interpreter must not end while torch computes in a thread of it.
-            atexit.register(self.close)
-            if self._examples:
-                self._has_answers.set()
+        self._rehearsal = Rehearsal(
+            questions.upstream,
+            self._plan,
+            optimizer=optimizer if optimizer is not None else nlp.resume_training(),
+            drop=self.settings.drop,
+            lock=self._lock,
+            background=background,
+        )
+        if background and self._examples:
+            self._rehearsal.begin()
 
     # Asking ----------------------------------------------------------------------------
 
@@ -153,7 +149,7 @@ class ActiveLearner:
         Fewer, or none, where the pool has no more.
         """
         with self._lock:
-            self._raise_failure()
+            self._rehearsal.raise_failure()
             if not self.journal.pending:
                 self.journal.ask(self._choose(number or self.settings.batch))
             return list(self.journal.pending.values())
@@ -168,8 +164,7 @@ class ActiveLearner:
         """All questions about given inputs, and how sure the model is."""
         with self._lock:
             tasks = [set_hashes(task) for task in tasks]
-            docs = [self.questions.make_doc(task) for task in tasks]
-            return self.questions.ask(tasks, docs, self._random(2))
+            return self.questions.ask(tasks, self.questions.make_docs(tasks), self._random(2))
 
     def more(self, number: int | None = None) -> list[Task]:
         """Further questions, though those before are not answered yet.
@@ -178,7 +173,7 @@ class ActiveLearner:
         there are any. Fewer, or none, where the pool has no more.
         """
         with self._lock:
-            self._raise_failure()
+            self._rehearsal.raise_failure()
             number = number or self.settings.batch
             pending = self.journal.pending
             busy = {task["_input_hash"] for task in pending.values()}
@@ -210,22 +205,18 @@ class ActiveLearner:
         self, number: int, random: np.random.Generator, busy: Collection[int]
     ) -> list[Question]:
         """Open questions about as many inputs as the window has, or about more to find enough."""
-        answers: dict[int, list[Task]] = {}
-        for task in self.journal.answers.values():
-            answers.setdefault(task["_input_hash"], []).append(task)
-        settled = {key for key, given in answers.items() if self.questions.is_settled(given)}
         places = [
             place
             for place, task in enumerate(self.pool)
-            if task["_input_hash"] not in settled and task["_input_hash"] not in busy
+            if task["_input_hash"] not in busy and not self._is_settled(task["_input_hash"])
         ]
         drawn = random.permutation(places).astype(int).tolist()
         window = max(self.settings.window, number)
         found: list[Question] = []
         for start in range(0, len(drawn), window):
             tasks = [self.pool[place] for place in drawn[start : start + window]]
-            docs = [self.questions.make_doc(task) for task in tasks]
-            given = [answers.get(task["_input_hash"], []) for task in tasks]
+            docs = self.questions.make_docs(tasks)
+            given = [self.journal.of_input(task["_input_hash"]) for task in tasks]
             found += [
                 question
                 for question in self.questions.ask_open(tasks, docs, self._random(2), given)
@@ -234,6 +225,10 @@ class ActiveLearner:
             if len(found) >= number:
                 break
         return found
+
+    def _is_settled(self, key: int) -> bool:
+        given = self.journal.of_input(key)
+        return bool(given) and self.questions.is_settled(given)
 
     def _random(self, purpose: int) -> np.random.Generator:
         """The same numbers after a restart: drawn by how many answers there are."""
@@ -244,7 +239,7 @@ class ActiveLearner:
         vectors = None
         if self.strategy.needs_vectors:
             describe = getattr(self.questions.component, "vectors", None)
-            docs = [self.questions.make_doc(question.task) for question in found]
+            docs = self.questions.make_docs([question.task for question in found])
             with suppress(TypeError):  # a model that has none
                 vectors = np.asarray(describe(docs), dtype=np.float64) if describe else None
             if vectors is None and self.nlp.vocab.vectors_length:
@@ -255,7 +250,7 @@ class ActiveLearner:
         draw = getattr(self.questions.component, "draw_probabilities", None)
         if not self.strategy.n_draws or draw is None:
             return None
-        docs = [self.questions.make_doc(question.task) for question in found]
+        docs = self.questions.make_docs([question.task for question in found])
         draws = np.asarray(draw(docs, n_draws=self.strategy.n_draws), dtype=np.float64)
         if self.questions.is_exclusive or "label" not in found[0].task:
             return draws
@@ -275,7 +270,7 @@ class ActiveLearner:
         """
         tasks = [set_hashes(task) for task in tasks]
         with self._lock:
-            self._raise_failure()
+            self._rehearsal.raise_failure()
             for task in tasks:
                 check_answer(task)
                 self.questions.check(task)
@@ -293,6 +288,17 @@ class ActiveLearner:
             task = self.journal.undo()
             if task is not None:
                 self._learn({task["_input_hash"]}, correcting=True)
+            return task
+
+    def take_back(self, task_hash: int) -> Task:
+        """Take back any answer, as `undo` does the last one.
+
+        Raises:
+            ValueError: there is no answer to this question.
+        """
+        with self._lock:
+            task = self.journal.take_back(task_hash)
+            self._learn({task["_input_hash"]}, correcting=True)
             return task
 
     def progress(self) -> Progress:
@@ -316,12 +322,7 @@ class ActiveLearner:
 
     def close(self) -> None:
         """End the background thread, after the step that it is at."""
-        atexit.unregister(self.close)
-        self._is_closed = True
-        self._has_answers.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._raise_failure()
+        self._rehearsal.close()
 
     def _drop_other_kinds(self) -> None:
         """Take back open questions of a session that asked in another way."""
@@ -357,11 +358,16 @@ class ActiveLearner:
         replaced = [eg.predicted for key, eg in before.items() if eg is not None]
         self._forget(replaced)
         self._learn_at_once([self._examples[key] for key in inputs if key in self._examples])
-        if self._thread is not None:
-            self._has_answers.set()
-        elif not correcting:
-            for batch in self._rehearsal():
-                self._step(batch)
+        if self._rehearsal.thread is not None or not correcting:
+            self._rehearsal.begin()
+
+    def _plan(self) -> list[list[Example]]:
+        return plan_batches(
+            list(self._examples.values()),
+            epochs=self.settings.epochs,
+            size=self.settings.minibatch,
+            random=self._random(1),
+        )
 
     def _forget(self, docs: list[Doc]) -> None:
         forget = getattr(self.questions.component, "forget", None)
@@ -384,45 +390,6 @@ class ActiveLearner:
         learn = getattr(self.questions.component, "learn_at_once", None)
         if learn is not None and examples:
             learn(examples)
-
-    def _rehearsal(self) -> list[list[Example]]:
-        random = self._random(1)
-        examples = list(self._examples.values())
-        batches: list[list[Example]] = []
-        for _ in range(self.settings.epochs if examples else 0):
-            order = random.permutation(len(examples))
-            shuffled = [examples[place] for place in order]
-            batches += [list(batch) for batch in minibatch(shuffled, self.settings.minibatch)]
-        return batches
-
-    def _step(self, batch: list[Example]) -> None:
-        others = [name for name in self.nlp.pipe_names if name != self.questions.name]
-        self.nlp.update(batch, sgd=self._optimizer, drop=self.settings.drop, exclude=others)
-        step_up(self._optimizer)
-
-    def _rehearse_on(self) -> None:
-        """What the background thread does: go through the examples whenever there are new ones."""
-        try:
-            while not self._is_closed:
-                self._has_answers.wait()
-                self._has_answers.clear()
-                with self._lock:
-                    batches = self._rehearsal()
-                for batch in batches:
-                    if self._is_closed or self._has_answers.is_set():
-                        break  # new answers: begin again, with them
-                    with self._lock:
-                        self._step(batch)
-        except BaseException as failure:  # told to the annotator at the next question
-            self._failure = failure
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise RuntimeError(
-                f"rehearsing the answers failed: {type(failure).__name__}: {failure}. No answer is "
-                "lost; start again to go on"
-            ) from failure
 
 
 def _stack(rows: list[Any]) -> Any:

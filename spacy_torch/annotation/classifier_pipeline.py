@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from spacy.language import Language
@@ -12,6 +12,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import Config, fix_random_seed
+
+from spacy_torch.annotation.upstream import Upstream
 
 EXCLUSIVE = ("torch_textcat", "textcat")
 MULTILABEL = ("torch_textcat_multilabel", "textcat_multilabel")
@@ -44,13 +46,22 @@ def find_classifier(
 
 
 def initialize_classifier(
-    nlp: Language, name: str, *, labels: Sequence[str], docs: Sequence[Doc], pool: Sequence[Doc]
+    nlp: Language,
+    name: str,
+    *,
+    labels: Sequence[str],
+    docs: Sequence[Doc],
+    pool: Sequence[Doc],
+    trained: Collection[str] = (),
 ) -> None:
     """Initialize one component with labels that nobody has given to anything yet.
+
+    The token encoders that it listens to are initialized with it.
 
     Args:
         docs: whatever is at hand, for the sizes of things; what labels they have is made up.
         pool: for a model that learns from documents without labels.
+        trained: components that stay as they are, such as those from another pipeline.
     """
     labels = list(labels)
     n_examples = max(len(docs), len(labels)) if docs else 0
@@ -58,11 +69,22 @@ def initialize_classifier(
         make_example(docs[place % len(docs)], labels, [labels[place % len(labels)]])
         for place in range(n_examples)
     ]
+    initialize_upstream(nlp, name, examples, trained=trained)
     component: Any = nlp.get_pipe(name)
     settings: dict[str, Any] = {"labels": labels}
     if "pool" in inspect.signature(component.initialize).parameters:
         settings["pool"] = pool
     component.initialize(lambda: examples, nlp=nlp, **settings)
+
+
+def initialize_upstream(
+    nlp: Language, name: str, examples: Sequence[Example], *, trained: Collection[str] = ()
+) -> None:
+    """Initialize the token encoders that a component listens to, but for trained ones."""
+    for shared in Upstream(nlp, name).shared:
+        if shared not in trained:
+            encoder: Any = nlp.get_pipe(shared)
+            encoder.initialize(lambda: examples, nlp=nlp)
 
 
 def make_example(doc: Doc, labels: Sequence[str], true: Sequence[str]) -> Example:

@@ -15,6 +15,7 @@ from spacy.training import Example
 from spacy_torch.annotation.read_probabilities import read_probabilities
 from spacy_torch.annotation.strategies import Floats
 from spacy_torch.annotation.tasks import Task, set_hashes, show
+from spacy_torch.annotation.upstream import Upstream
 from spacy_torch.features.image_docs import make_image_doc
 from spacy_torch.features.picture import Picture
 
@@ -43,6 +44,7 @@ class Questions(ABC):
 
     Attributes:
         view_id: Prodigy's interface for such a task.
+        upstream: what the component gets from those before it.
     """
 
     view_id: str
@@ -50,6 +52,7 @@ class Questions(ABC):
     def __init__(self, nlp: Language, name: str) -> None:
         self.nlp = nlp
         self.name = name
+        self.upstream = Upstream(nlp, name)
 
     @property
     def component(self) -> Any:
@@ -65,7 +68,7 @@ class Questions(ABC):
     def ask(
         self, sources: Sequence[Task], docs: Sequence[Doc], random: np.random.Generator
     ) -> list[Question]:
-        """All questions about documents, and how sure the component is of the answers."""
+        """All questions about documents of `make_docs`, and how sure the component is of each."""
 
     @abstractmethod
     def check(self, task: Task) -> None:
@@ -111,10 +114,12 @@ class Questions(ABC):
         return task["answer"] == expected
 
     def make_doc(self, task: Task) -> Doc:
-        """The document that a task is about."""
-        if task.get("image"):
-            return make_image_doc(self.nlp.vocab, Picture.from_source(task["image"]))
-        return self.nlp.make_doc(task["text"])
+        """The document that a task is about, as nothing has annotated it yet."""
+        return make_doc(self.nlp, task)
+
+    def make_docs(self, tasks: Sequence[Task]) -> list[Doc]:
+        """The documents that tasks are about, as the component gets them when it predicts."""
+        return self.upstream.annotate([self.make_doc(task) for task in tasks])
 
     def check_label(self, label: Any, task: Task) -> None:
         """Raise a `ValueError` for a label that the component does not have."""
@@ -257,6 +262,13 @@ class SuggestedChoiceQuestions(ChoiceQuestions):
             likely = [name for name in names if scores[name] >= 0.5]
             question.task["accept"] = [question.expected] if self.is_exclusive else likely
         return questions
+
+
+def make_doc(nlp: Language, task: Task) -> Doc:
+    """The document that a task is about: its text, or its picture."""
+    if task.get("image"):
+        return make_image_doc(nlp.vocab, Picture.from_source(task["image"]))
+    return nlp.make_doc(task["text"])
 
 
 def _example(doc: Doc, cats: dict[str, float]) -> Example:

@@ -21,6 +21,7 @@ from spacy_torch.annotation.classifier_pipeline import (
 )
 from spacy_torch.annotation.learn_rate import step_up
 from spacy_torch.annotation.read_probabilities import read_probabilities
+from spacy_torch.annotation.upstream import Upstream
 
 
 class PipelineClassifier:
@@ -146,11 +147,7 @@ class PipelineClassifier:
         if not docs:
             return np.zeros((0, len(self.classes_)))
         name = self._find(nlp)
-        for other, pipe in nlp.pipeline:
-            if other == name:
-                break
-            docs = [pipe(doc) for doc in docs]
-        found = read_probabilities(nlp.get_pipe(name), docs)
+        found = read_probabilities(nlp.get_pipe(name), Upstream(nlp, name).annotate(docs))
         values = np.array([one.values[0] for one in found], dtype=np.float64)
         return values / values.sum(axis=1, keepdims=True)
 
@@ -199,14 +196,14 @@ class PipelineClassifier:
             make_example(_make_doc(nlp, item), self._labels, [str(label)])
             for item, label in zip(X, y, strict=True)
         ]
-        others = [other for other in nlp.pipe_names if other != name]
+        upstream = Upstream(nlp, name)
         learn_at_once = getattr(nlp.get_pipe(name), "learn_at_once", None)
         if learn_at_once is not None and examples:
             learn_at_once(examples)
         for _ in range(self.epochs):
             order = self._random.permutation(len(examples))
             for batch in minibatch([examples[place] for place in order], self.minibatch):
-                nlp.update(list(batch), sgd=self._optimizer, drop=self.drop, exclude=others)
+                upstream.update(batch, sgd=self._optimizer, drop=self.drop)
                 step_up(self._optimizer)
         return self
 

@@ -139,6 +139,20 @@ def test_a_yes_replaces_the_yes_to_another_label_of_the_same_text():
     assert learner.nlp("good film").cats == pytest.approx(other_cats)
 
 
+def test_a_yes_given_once_more_counts_more_than_the_yes_between(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    learner = make_learner(questions=YesNoQuestions, journal=Journal(path))
+    right, wrong = (
+        {"text": "good film", "label": label, "answer": "accept"} for label in ("POS", "NEG")
+    )
+    for task in (right, wrong, right):
+        learner.receive([task])
+    again = make_learner(questions=YesNoQuestions, journal=Journal(path))
+    for one in (learner, again):
+        (example,) = one.examples
+        assert example.reference.cats == {"POS": 1.0}
+
+
 def test_what_is_ignored_teaches_nothing_and_is_not_asked_again():
     learner = make_learner()
     before = scores(learner)
@@ -238,7 +252,7 @@ def test_a_failure_in_the_background_is_told_and_loses_nothing(monkeypatch):
 
     monkeypatch.setattr(learner.nlp, "update", fail)
     learner.receive([reply(task) for task in learner.ask()])
-    learner._thread.join(timeout=30)
+    learner._rehearsal.thread.join(timeout=30)
     with pytest.raises(RuntimeError, match="MemoryError: no room. No answer is lost"):
         learner.ask()
     assert len(learner.journal) == 4
@@ -327,6 +341,30 @@ def test_draws_about_one_of_several_labels_are_a_no_and_a_yes():
     assert learner._draw(found).shape == (8, 6, 2)
     assert learner._draw(found).sum(axis=2) == pytest.approx(1.0)
     assert learner.ask()
+
+
+def test_what_is_learned_at_once_alone_is_not_rehearsed(monkeypatch):
+    learner = make_learner(epochs=8)
+
+    def fail(*args, **kwargs):
+        raise AssertionError("nothing is learned by gradient")
+
+    monkeypatch.setattr(learner.nlp, "update", fail)
+    while tasks := learner.ask():
+        learner.receive([reply(task) for task in tasks])
+    assert accuracy(learner) > 0.9
+
+
+def test_any_answer_can_be_taken_back_and_is_unlearned():
+    learner, other = make_learner(), make_learner()
+    tasks = learner.ask()
+    learner.receive([reply(task) for task in tasks])
+    assert learner.take_back(tasks[1]["_task_hash"]) == tasks[1]
+    other.receive([reply(task) for task in (tasks[0], *tasks[2:])])
+    assert scores(learner) == scores(other)
+    assert learner.ask() == [tasks[1]]
+    with pytest.raises(ValueError, match="there is no answer with the hash 0 to take back"):
+        learner.take_back(0)
 
 
 def test_a_rate_that_warms_up_from_nothing_learns_in_a_session():
