@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import spacy
 from spacy.cli import app
 from spacy.util import registry
 from tiny_gold import GOLD, make_config
@@ -54,6 +55,29 @@ def test_without_scikit_learn_the_others_take_part(run, files, monkeypatch):
     assert "logistic" not in (files / "report.html").read_text()
 
 
+def test_entities_are_simulated_as_well(run, tmp_path):
+    nlp = spacy.blank("en")
+    encoder = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "width": 8, "depth": 1}
+    model = {"@architectures": "spacy-torch.CRFTagger.v1", "encoder": encoder}
+    nlp.add_pipe("torch_ner", config={"model": model})
+    nlp.config.to_disk(tmp_path / "config.cfg")
+    lines = [
+        {
+            "text": gold.task["text"],
+            "spans": [{"start": 0, "end": gold.task["text"].index(" "), "label": label}],
+        }
+        for gold in GOLD
+        for label in gold.true
+    ]
+    (tmp_path / "gold.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    code, output = run(
+        tmp_path / "config.cfg", tmp_path / "gold.jsonl", *QUICK, "--html",
+        tmp_path / "report.html",
+    )  # fmt: skip
+    assert code == 0, output
+    assert "F of spans" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,7 +85,7 @@ def test_without_scikit_learn_the_others_take_part(run, files, monkeypatch):
         (["--kind", "boxes"], "must be choice or binary, got 'boxes'"),
         (["--baselines", "svm"], "unknown baselines ['svm']"),
         (["--answers", "3"], "at least one batch of 10 answers"),
-        (["--component", "ner"], "no classifier named 'ner'"),
+        (["--component", "ner"], "there is no component 'ner'"),
         (["--flipped", "2"], "together at most 1"),
         (["--test-share", "0"], "must be between 0 and 1"),
     ],

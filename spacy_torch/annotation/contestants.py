@@ -11,9 +11,10 @@ import spacy
 from thinc.api import Config
 
 from spacy_torch.annotation.active import Settings
-from spacy_torch.annotation.classifier_pipeline import build_pipeline, find_classifier
+from spacy_torch.annotation.classifier_pipeline import build_pipeline
 from spacy_torch.annotation.simulation import Contestant
 from spacy_torch.annotation.strategies import Strategy, build_random
+from spacy_torch.annotation.subjects import find_subject
 
 Baseline = Literal["random", "slow", "tfidf", "bow", "ensemble"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
@@ -36,16 +37,20 @@ def list_contestants(
         baselines: "random", the same model; "slow", the slow part of a fast and slow model
             alone; "tfidf", TF-IDF and logistic regression on what "random" was told, and on
             what the strategy asked (whether those labels help others, too); "bow" and
-            "ensemble", spaCy's own. What a config has no part for is left out.
+            "ensemble", spaCy's own. What a config has no part for is left out, and so are
+            those for classes where the component learns something else.
 
     Raises:
-        ValueError: a baseline is unknown, or the pipeline has no classifier.
+        ValueError: a baseline is unknown, or the pipeline has nothing that can be simulated.
     """
     unknown = sorted(set(baselines) - set(BASELINES))
     if unknown:
         raise ValueError(f"unknown baselines {unknown}: choose of {list(BASELINES)}")
     nlp = build_pipeline(config, seed=0)
-    name = find_classifier(nlp, component)
+    subject = find_subject(nlp, component)
+    name = subject.find_component(nlp, component)
+    if subject.name != "classes":
+        baselines = [baseline for baseline in baselines if baseline == "random"]
     # Chance needs no scores: it looks at what it asks about only.
     settings = settings or Settings()
     by_chance = replace(settings, window=settings.batch)

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
+from spacy_torch.annotation.span_questions import read_marks
+from spacy_torch.annotation.span_subject import read_annotated
+from spacy_torch.annotation.subject import Truth
 from spacy_torch.annotation.tasks import Task, read_tasks, set_hashes, show
+
+_NAMES = {"classes": "labels", "spans": "spans"}
 
 logger = logging.getLogger(__name__)
 
@@ -22,16 +27,22 @@ class Gold:
 
     Attributes:
         task: the text or image alone, with hashes.
-        true: the labels that apply; no others do.
+        true: the labels that apply, or the marks that are there, each with its `label`; no
+            others do.
     """
 
     task: Task
-    true: frozenset[str]
+    true: Truth
 
     @classmethod
     def of(cls, text: str, labels: Iterable[str]) -> Gold:
         """A text with its labels."""
         return cls(set_hashes({"text": text}), frozenset(labels))
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels that apply, or those of the marks."""
+        return frozenset(one if isinstance(one, str) else one.label for one in self.true)
 
     @property
     def key(self) -> int:
@@ -43,6 +54,10 @@ class Gold:
 class GoldData:
     """A pool to ask about and a test that nobody learns from, not even its texts.
 
+    Attributes:
+        exclusive: exactly one label applies to each input.
+        subject: what the truth is about, a name of `SUBJECTS`.
+
     Raises:
         ValueError: there is no pool or no test, an input is in both, or there are fewer than
             two labels where exactly one applies.
@@ -52,6 +67,7 @@ class GoldData:
     test: Sequence[Gold]
     labels: Sequence[str]
     exclusive: bool
+    subject: str = "classes"
 
     def __post_init__(self) -> None:
         if not self.pool or not self.test:
@@ -76,48 +92,67 @@ class GoldData:
 
     def count(self, label: str) -> int:
         """How many inputs of the pool have a label."""
-        return sum(label in gold.true for gold in self.pool)
+        return sum(label in gold.labels for gold in self.pool)
 
 
-def read_gold(path: str | Path) -> list[Gold]:
-    """The texts and labels of a .spacy file (`doc.cats`) or of JSONL.
+def read_gold(
+    path: str | Path, *, subject: str = "classes", group: str | None = None
+) -> list[Gold]:
+    """What is true of texts, from a .spacy file or JSONL.
 
-    A line of JSONL says its labels as "cats" ({"A": 1.0, "B": 0.0}), as "label" (one, or a
-    list) or as Prodigy's "accept" (a list). Lines without labels, or with another answer
-    than accept, are left out and counted in the log.
+    Classes are the `doc.cats` of a .spacy file. A line of JSONL says them as "cats"
+    ({"A": 1.0, "B": 0.0}), as "label" (one, or a list) or as Prodigy's "accept" (a list).
+    Spans are the `doc.ents`, or those of a group of `doc.spans`, or Prodigy's "spans" of a
+    line. Lines that do not say it, or with another answer than accept, are left out and
+    counted in the log.
+
+    Args:
+        subject: classes or spans.
+        group: of `doc.spans`; None for `doc.ents`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: nothing in it has labels.
+        ValueError: nothing in it has annotations.
     """
     path = Path(path)
     if path.suffix == ".spacy":
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path} (looked at {path.resolve()})")
         docs = list(DocBin().from_disk(path).get_docs(Vocab()))
-        found = [Gold.of(doc.text, _find_true(doc.cats)) for doc in docs if doc.cats]
-        n_read = len(docs)
+        tasks: list[Task] = [{"text": doc.text} for doc in docs]
+        true = [_read_doc(doc, subject, group) for doc in docs]
     else:
         tasks = list(read_tasks(path))
-        labels = [_read_labels(task) for task in tasks]
-        found = [
-            Gold(set_hashes(_input_of(task)), frozenset(true))
-            for task, true in zip(tasks, labels, strict=True)
-            if true is not None
-        ]
-        n_read = len(tasks)
+        read = {"classes": _read_labels, "spans": _read_spans}[subject]
+        true = [read(task) for task in tasks]
+    found = [
+        Gold(set_hashes(_input_of(task)), one)
+        for task, one in zip(tasks, true, strict=True)
+        if one is not None
+    ]
     if not found:
+        wanted = {
+            "classes": 'doc.cats, or JSONL with "cats", "label" or "accept"',
+            "spans": f"{'doc.ents' if group is None else f'doc.spans[{group!r}]'}, or JSONL with "
+            '"spans"',
+        }[subject]
         raise ValueError(
-            f"{path}: none of its {n_read} records has labels: give .spacy with doc.cats, or JSONL "
-            'with "cats", "label" or "accept"'
+            f"{path}: none of its {len(tasks)} records has {_NAMES[subject]}: give .spacy with "
+            f"{wanted}"
         )
-    if len(found) < n_read:
-        logger.warning("%s: %d records have no labels and are left out", path, n_read - len(found))
+    if len(found) < len(tasks):
+        n_left = len(tasks) - len(found)
+        logger.warning("%s: %d records have no %s and are left out", path, n_left, _NAMES[subject])
     return found
 
 
 def split_gold(
-    pool: Sequence[Gold], test: Sequence[Gold] | None = None, *, share: float = 0.3, seed: int = 0
+    pool: Sequence[Gold],
+    test: Sequence[Gold] | None = None,
+    *,
+    share: float = 0.3,
+    seed: int = 0,
+    subject: str = "classes",
 ) -> GoldData:
     """A pool and a test, drawn from the pool if none is given.
 
@@ -137,25 +172,39 @@ def split_gold(
     test = list({gold.key: gold for gold in reversed(test)}.values())[::-1]
     in_test = {gold.key for gold in test}
     pool = [gold for gold in pool if gold.key not in in_test]
-    labels = sorted({label for gold in [*pool, *test] for label in gold.true})
-    exclusive = all(len(gold.true) == 1 for gold in [*pool, *test])
-    return GoldData(pool, test, labels, exclusive and len(labels) > 1)
+    golds = [*pool, *test]
+    labels = sorted({label for gold in golds for label in gold.labels})
+    exclusive = subject == "classes" and all(len(gold.true) == 1 for gold in golds)
+    return GoldData(pool, test, labels, exclusive and len(labels) > 1, subject)
 
 
 def _input_of(task: Task) -> Task:
     return {key: task[key] for key in ("text", "image") if task.get(key)}
 
 
-def _find_true(cats: dict[str, float]) -> list[str]:
-    return [label for label, value in cats.items() if value >= 0.5]
+def _read_doc(doc: Doc, subject: str, group: str | None) -> Truth | None:
+    if subject == "classes":
+        return _find_true(doc.cats) if doc.cats else None
+    is_marked = group in doc.spans if group is not None else doc.has_annotation("ENT_IOB")
+    return read_annotated(doc, group) if is_marked else None
 
 
-def _read_labels(task: Task) -> list[str] | None:
+def _find_true(cats: dict[str, float]) -> Truth:
+    return frozenset(label for label, value in cats.items() if value >= 0.5)
+
+
+def _read_labels(task: Task) -> Truth | None:
     if task.get("answer", "accept") != "accept":
         return None
     if isinstance(task.get("cats"), dict):
         return _find_true(task["cats"])
     found = task.get("accept", task.get("label"))
     if isinstance(found, str):
-        return [found]
-    return [str(label) for label in found] if isinstance(found, list) else None
+        return frozenset([found])
+    return frozenset(str(label) for label in found) if isinstance(found, list) else None
+
+
+def _read_spans(task: Task) -> Truth | None:
+    if task.get("answer", "accept") != "accept" or not isinstance(task.get("spans"), list):
+        return None
+    return frozenset(read_marks(task))

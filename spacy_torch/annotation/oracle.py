@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spacy_torch.annotation.class_subject import ClassSubject
 from spacy_torch.annotation.gold import Gold
+from spacy_torch.annotation.subject import Subject
 from spacy_torch.annotation.tasks import Task, show
 
 
@@ -16,8 +18,8 @@ class Noise:
     """How often the annotator errs.
 
     Attributes:
-        flipped: the share of answers that are wrong: accept and reject exchanged, or another
-            option chosen.
+        flipped: the share of answers that are wrong: accept and reject exchanged, another
+            option chosen, or one of several things overlooked.
         ignored: the share of questions that are passed over.
     """
 
@@ -33,24 +35,33 @@ class Noise:
 
 
 class Oracle:
-    """Knows the labels of a pool, and makes the mistakes that it is told to make.
+    """Knows what is true of a pool, and makes the mistakes that it is told to make.
 
     To the same question it gives the same answer, whoever asks and whenever.
 
     Args:
         seed: of the mistakes.
+        subject: what the questions are about; classes by default.
     """
 
-    def __init__(self, pool: Sequence[Gold], *, noise: Noise | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pool: Sequence[Gold],
+        *,
+        noise: Noise | None = None,
+        seed: int = 0,
+        subject: Subject | None = None,
+    ) -> None:
         self._true = {gold.key: gold.true for gold in pool}
         self._noise = noise or Noise()
         self._seed = seed
+        self._subject = subject or ClassSubject()
 
     def answer(self, task: Task) -> Task:
         """The task with its answer.
 
         Raises:
-            ValueError: it is about nothing in the pool, or asks for no label.
+            ValueError: it is about nothing in the pool, or asks for something else.
         """
         true = self._true.get(task["_input_hash"])
         if true is None:
@@ -60,23 +71,4 @@ class Oracle:
         if draw < self._noise.ignored:
             return {**task, "answer": "ignore"}
         is_wrong = draw < self._noise.ignored + self._noise.flipped
-        if "options" in task:
-            options = [option["id"] for option in task["options"]]
-            return {**task, "accept": _choose(options, true, is_wrong, random), "answer": "accept"}
-        if "label" not in task:
-            raise ValueError(f"the question about {show(task)} has neither a label nor options")
-        is_true = (task["label"] in true) != is_wrong
-        return {**task, "answer": "accept" if is_true else "reject"}
-
-
-def _choose(
-    options: list[str], true: frozenset[str], is_wrong: bool, random: np.random.Generator
-) -> list[str]:
-    chosen = [option for option in options if option in true]
-    if not is_wrong:
-        return chosen
-    if len(chosen) == 1 and len(options) > 1:
-        others = [option for option in options if option not in true]
-        return [others[int(random.integers(len(others)))]]
-    turned = options[int(random.integers(len(options)))]
-    return [option for option in options if (option in true) != (option == turned)]
+        return self._subject.answer(task, true, is_wrong=is_wrong, random=random)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spacy_torch.annotation.curve_plot import Curve, draw_curves
-from spacy_torch.annotation.gold import Gold
 from spacy_torch.annotation.simulation import Simulation
+from spacy_torch.annotation.subject import Shown
 from spacy_torch.annotation.summary import (
     TARGETS,
     Summary,
@@ -115,7 +115,8 @@ def make_report(simulation: Simulation, *, title: str = "") -> str:
         differences=_differences(simulation),
         questions_note=escape(
             "Of the first seed, the last one first. The score is how sure the model was: of a "
-            "yes-or-no question that the answer is yes, of a choice that its first guess is right."
+            "yes-or-no question that the answer is yes, of a choice that its first guess is right, "
+            "of all marks at once that the least sure one is there."
         ),
         questions=_questions(simulation),
         how="".join(f"<li>{escape(line)}</li>" for line in _describe(simulation)),
@@ -131,7 +132,7 @@ def draw_simulation(simulation: Simulation, *, seconds: float | None = None) -> 
         )
         for one in summarize(simulation)
     ]
-    marks = {"always the same answer": simulation.chance}
+    marks = {"always the same answer": simulation.chance} if simulation.chance else {}
     if simulation.ceiling is not None:
         marks["the whole pool answered"] = simulation.ceiling
     label = "answers" if seconds is None else f"minutes, at {seconds:g} seconds an answer"
@@ -198,38 +199,33 @@ def _differences(simulation: Simulation) -> str:
 def _questions(simulation: Simulation) -> str:
     golds = {gold.key: gold for gold in simulation.data.pool}
     answered = simulation.of(simulation.names[0])[0].answered[::-1][:LAST_QUESTIONS]
-    rows = [_question(task, golds[task["_input_hash"]]) for task in answered]
+    rows = [
+        _question(task, simulation.subject.show(task, golds[task["_input_hash"]].true))
+        for task in answered
+    ]
     return _table(["asked about", "score", "question", "answer", "truth"], rows, text=(0, 2, 3, 4))
 
 
-def _question(task: Task, gold: Gold) -> list[Any]:
-    is_choice = "options" in task
-    given = task["answer"] if task["answer"] == "ignore" or not is_choice else task["accept"]
-    truth = sorted(gold.true)
-    if is_choice:
-        right = isinstance(given, list) and sorted(given) == truth
-    else:
-        right = given == ("accept" if task["label"] in gold.true else "reject")
-    said = ", ".join(given) if isinstance(given, list) else given
-    kind = "soft" if given == "ignore" else "good" if right else "bad"
+def _question(task: Task, shown: Shown) -> list[Any]:
+    is_ignored = task["answer"] == "ignore"
+    kind = "soft" if is_ignored else "good" if shown.is_right else "bad"
     text = str(task.get("text") or task.get("image"))
     return [
         text if len(text) <= 160 else f"{text[:160]}…",
         f"{task['meta']['score']:.2f}",
-        "which label?" if is_choice else f"{task['label']}?",
-        (kind, said or "none"),
-        ", ".join(truth) or "none",
+        shown.question,
+        (kind, "ignore" if is_ignored else shown.answer),
+        shown.truth,
     ]
 
 
 def _describe(simulation: Simulation) -> list[str]:
-    protocol, data = simulation.protocol, simulation.data
-    settings = protocol.settings
+    protocol, settings = simulation.protocol, simulation.protocol.settings
     noise = protocol.noise
     return [
         "The annotator is simulated: it answers the question that is asked "
-        f"({'which label applies' if protocol.kind == 'choice' else 'yes or no'}), in the form in "
-        "which it is asked, through the code that a real session runs.",
+        f"({simulation.subject.kinds[protocol.kind]}), in the form in which it is asked, through "
+        "the code that a real session runs.",
         f"{noise.flipped:.0%} of the answers are wrong on purpose, {noise.ignored:.0%} of the "
         "questions are passed over; they count as answers.",
         "Contestants with the same seed begin with the same inputs and meet the same mistakes. "
@@ -240,9 +236,10 @@ def _describe(simulation: Simulation) -> list[str]:
         f"An answer is taken to cost {protocol.seconds:g} seconds: that is stated, not measured.",
         f"Intervals are bootstrapped from {protocol.seeds} seeds, differences from pairs with the "
         "same seed. They say what other orders and weights would do, not what other data would.",
-        f"Always giving the same answer reaches {simulation.chance:.3f}.",
-        *([] if data.exclusive else ["Labels do not exclude each other: the score is the mean of "
-          "their average precisions."]),
+        *([f"Always giving the same answer reaches {simulation.chance:.3f}."]
+          if simulation.chance else []),
+        *(["Labels do not exclude each other: the score is the mean of their average precisions."]
+          if simulation.metric == "average precision" else []),
     ]  # fmt: skip
 
 

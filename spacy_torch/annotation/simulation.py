@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import get_sourced_components
 
 from spacy_torch.annotation.active import ActiveLearner, Settings
-from spacy_torch.annotation.classifier_pipeline import (
-    build_pipeline,
-    find_classifier,
-    initialize_classifier,
-)
-from spacy_torch.annotation.gold import Gold, GoldData
-from spacy_torch.annotation.measures import (
-    Floats,
-    measure_accuracy,
-    measure_average_precision,
-    measure_calibration_error,
-)
+from spacy_torch.annotation.class_subject import make_truth, measure_classes
+from spacy_torch.annotation.classifier_pipeline import build_pipeline
+from spacy_torch.annotation.gold import GoldData
 from spacy_torch.annotation.oracle import Noise, Oracle
-from spacy_torch.annotation.questions import ChoiceQuestions, YesNoQuestions
-from spacy_torch.annotation.read_probabilities import read_probabilities
+from spacy_torch.annotation.questions import Questions, make_doc
 from spacy_torch.annotation.strategies import Strategy
+from spacy_torch.annotation.subject import Measured, Subject
+from spacy_torch.annotation.subjects import SUBJECTS
 from spacy_torch.annotation.tasks import Task
 from spacy_torch.annotation.tfidf import TfidfRegression
 
 # How many documents are predicted at a time.
 BATCH = 256
-KINDS = {"choice": ChoiceQuestions, "binary": YesNoQuestions}
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +59,8 @@ class Protocol:
         answers: questions of a session, passed-over ones among them.
         seeds: sessions of each contestant; those with the same seed begin with the same
             inputs, and meet the same mistakes.
-        kind: ask which label applies ("choice"), or whether a given one does ("binary").
+        kind: ask which label applies ("choice"), whether a given label or mark is right
+            ("binary"), or for all marks at once ("manual").
         noise: of the annotator.
         seconds: an answer takes, as stated by whoever reads the report.
         settings: of the loop; its `batch` is also the distance between checkpoints.
@@ -73,7 +68,7 @@ class Protocol:
 
     answers: int = 200
     seeds: int = 5
-    kind: Literal["choice", "binary"] = "choice"
+    kind: str = "choice"
     noise: Noise = field(default_factory=Noise)
     seconds: float = 2.0
     settings: Settings = field(default_factory=Settings)
@@ -92,7 +87,7 @@ class Checkpoint:
 
     Attributes:
         n_answers: so far.
-        score: on the test: accuracy if labels exclude each other, else average precision.
+        score: on the test; see `Simulation.metric`.
         calibration_error: on the test, from 0 (its confidence is its accuracy).
         n_found: inputs with the rarest label among those asked about.
         asking, learning: seconds that the batch took.
@@ -147,16 +142,20 @@ class Simulation:
         return list(dict.fromkeys(run.name for run in self.runs))
 
     @property
+    def subject(self) -> Subject:
+        """What it is about."""
+        return SUBJECTS[self.data.subject]
+
+    @property
     def metric(self) -> str:
         """What a score is."""
-        return "accuracy" if self.data.exclusive else "average precision"
+        return self.subject.metric(exclusive=self.data.exclusive)
 
     @property
     def chance(self) -> float:
         """What is reached by always saying the same."""
-        counts = [sum(label in gold.true for gold in self.data.test) for label in self.data.labels]
-        shares = np.array(counts) / len(self.data.test)
-        return float(shares.max() if self.data.exclusive else shares.mean())
+        true = [gold.true for gold in self.data.test]
+        return self.subject.chance(true, labels=self.data.labels, exclusive=self.data.exclusive)
 
     def of(self, name: str) -> list[Run]:
         """The runs of one contestant, by seed."""
@@ -210,20 +209,9 @@ class _Session:
         self.contestant = contestant
         self.protocol = protocol
         self.seed = seed
+        self.subject = SUBJECTS[data.subject]
         start = perf_counter()
-        nlp = build_pipeline(contestant.config, seed=seed)
-        name = find_classifier(nlp, contestant.component)
-        questions = KINDS[protocol.kind](nlp, name)
-        docs = [questions.make_doc(gold.task) for gold in data.pool]
-        initialize_classifier(nlp, name, labels=data.labels, docs=docs[:10], pool=docs)
-        is_multilabel = nlp.get_pipe_meta(name).factory.endswith("_multilabel")
-        if is_multilabel == data.exclusive:
-            raise ValueError(
-                f"{contestant.name}: {name!r} is for "
-                f"{'any number of labels' if is_multilabel else 'exactly one label'}, but the data "
-                f"has {'exactly one' if data.exclusive else 'another number'} for each input: use "
-                "the other component"
-            )
+        nlp, questions = begin(contestant, data, protocol.kind, seed=seed)
         self.learner = ActiveLearner(
             nlp,
             questions,
@@ -232,12 +220,11 @@ class _Session:
             settings=replace(contestant.settings or protocol.settings, seed=seed),
         )
         self.preparing = perf_counter() - start
-        self.oracle = Oracle(data.pool, noise=protocol.noise, seed=seed)
-        self.component: Any = nlp.get_pipe(name)
+        self.oracle = Oracle(data.pool, noise=protocol.noise, seed=seed, subject=self.subject)
         self.test = [questions.make_doc(gold.task) for gold in data.test]
-        self.truth = make_truth(data.test, data.labels)
 
     def play(self) -> list[Run]:
+        questions = self.learner.questions
         points: list[Checkpoint] = []
         followed: list[Checkpoint] = []
         answered: list[Task] = []
@@ -255,64 +242,92 @@ class _Session:
             self.learner.receive(answers)
             learned = perf_counter()
             answered += answers
-            point = self._measure(self._predict(), answered)
+            point = self._note(measure_pipeline(questions, self.test, self.data), answered)
             points.append(replace(point, asking=asked - start, learning=learned - before))
             if self.contestant.follower:
-                followed.append(self._measure(self._follow(), answered))
+                followed.append(self._note(self._follow(), answered))
         runs = [Run(self.contestant.name, self.seed, points, answered, self.preparing)]
         if self.contestant.follower:
             runs.append(Run(self.contestant.follower, self.seed, followed))
         return runs
 
     def learn_all(self) -> float:
-        questions = self.learner.score([gold.task for gold in self.data.pool])
-        self.learner.receive(self.oracle.answer(question.task) for question in questions)
-        return self._score(self._predict())
+        tasks = self._ask([gold.task for gold in self.data.pool], np.random.default_rng(self.seed))
+        self.learner.receive(self.oracle.answer(task) for task in tasks)
+        return measure_pipeline(self.learner.questions, self.test, self.data).score
 
     def _first(self, number: int) -> list[Task]:
         """The same inputs for all contestants with a seed, whatever they would rather ask."""
         random = np.random.default_rng([self.seed, 0])
         places = random.permutation(len(self.data.pool))[:number].tolist()
-        questions = self.learner.score([self.data.pool[place].task for place in places])
-        return [question.task for question in questions[:number]]
+        return self._ask([self.data.pool[place].task for place in places], random)[:number]
 
-    def _predict(self) -> Floats:
-        rows = [
-            one.values[0]
-            for start in range(0, len(self.test), BATCH)
-            for one in read_probabilities(self.component, self.test[start : start + BATCH])
-        ]
-        return np.asarray(rows, dtype=np.float64)
+    def _ask(self, tasks: list[Task], random: np.random.Generator) -> list[Task]:
+        """Questions about given inputs, as they are asked of a model that knows nothing yet."""
+        first = self.subject.make_first_questions(self.learner.questions, self.protocol.kind)
+        return [question.task for question in first.ask(tasks, first.make_docs(tasks), random)]
 
-    def _follow(self) -> Floats:
+    def _follow(self) -> Measured:
         model = TfidfRegression(self.data.labels, exclusive=self.data.exclusive)
-        return model.fit_predict(self.learner.examples, [doc.text for doc in self.test])
+        scores = model.fit_predict(self.learner.examples, [doc.text for doc in self.test])
+        truth = make_truth((gold.true for gold in self.data.test), self.data.labels)
+        return measure_classes(scores, truth, exclusive=self.data.exclusive)
 
-    def _score(self, scores: Floats) -> float:
-        measure = measure_accuracy if self.data.exclusive else measure_average_precision
-        return measure(scores, self.truth)
-
-    def _measure(self, scores: Floats, answered: Sequence[Task]) -> Checkpoint:
-        error = measure_calibration_error(scores, self.truth, exclusive=self.data.exclusive)
+    def _note(self, measured: Measured, answered: Sequence[Task]) -> Checkpoint:
         asked = {task["_input_hash"] for task in answered}
         rarest = self.data.rarest
-        n_found = sum(gold.key in asked for gold in self.data.pool if rarest in gold.true)
-        return Checkpoint(len(answered), self._score(scores), error, n_found)
+        n_found = sum(gold.key in asked for gold in self.data.pool if rarest in gold.labels)
+        return Checkpoint(len(answered), *measured, n_found)
 
 
-def find_kind(data: GoldData, kind: str = "") -> Literal["choice", "binary"]:
+def begin(
+    contestant: Contestant, data: GoldData, kind: str, *, seed: int
+) -> tuple[Language, Questions]:
+    """A pipeline that knows the pool and its labels, but no answer, and questions about it.
+
+    Raises:
+        ValueError: it is for another number of labels than the data has.
+    """
+    subject = SUBJECTS[data.subject]
+    nlp = build_pipeline(contestant.config, seed=seed)
+    name = subject.find_component(nlp, contestant.component)
+    is_multilabel = nlp.get_pipe_meta(name).factory.endswith("_multilabel")
+    if data.subject == "classes" and is_multilabel == data.exclusive:
+        raise ValueError(
+            f"{contestant.name}: {name!r} is for "
+            f"{'any number of labels' if is_multilabel else 'exactly one label'}, but the data "
+            f"has {'exactly one' if data.exclusive else 'another number'} for each input: use "
+            "the other component"
+        )
+    # Made by the pipeline alone, as there are no labels yet to ask about.
+    docs = [make_doc(nlp, gold.task) for gold in data.pool]
+    trained = get_sourced_components(dict(contestant.config))
+    subject.initialize(nlp, name, labels=data.labels, docs=docs, trained=trained)
+    return nlp, subject.make_questions(nlp, name, kind)
+
+
+def measure_pipeline(questions: Questions, docs: Sequence[Doc], data: GoldData) -> Measured:
+    """How good a component is on the documents of the test."""
+    subject = SUBJECTS[data.subject]
+    found = [
+        subject.predict(
+            questions.component, questions.upstream.annotate(docs[start : start + BATCH])
+        )
+        for start in range(0, len(docs), BATCH)
+    ]
+    true = [gold.true for gold in data.test]
+    return subject.measure(found, true, labels=data.labels, exclusive=data.exclusive)
+
+
+def find_kind(data: GoldData, kind: str = "") -> str:
     """The kind of questions, as named; or the usual one for the labels.
 
     Raises:
         ValueError: there is no such kind.
     """
-    if kind == "choice" or (not kind and data.exclusive):
-        return "choice"
-    if kind in ("", "binary"):
-        return "binary"
-    raise ValueError(f"the kind of questions must be choice or binary, got {kind!r}")
-
-
-def make_truth(golds: Iterable[Gold], labels: Sequence[str]) -> Floats:
-    """1 where a label applies and 0 elsewhere, shape (gold, label)."""
-    return np.array([[float(label in gold.true) for label in labels] for gold in golds])
+    kinds = list(SUBJECTS[data.subject].kinds)
+    if not kind:
+        return "binary" if "binary" in kinds and not data.exclusive else kinds[0]
+    if kind not in kinds:
+        raise ValueError(f"the kind of questions must be {' or '.join(kinds)}, got {kind!r}")
+    return kind

@@ -1,5 +1,6 @@
 """The learning curve that one would have had."""
 
+from functools import partial
 from pathlib import Path
 
 from spacy.cli._util import Arg, Opt, app
@@ -9,15 +10,22 @@ from wasabi import msg
 
 @app.command("torch-simulate")
 def torch_simulate(
-    config_path: Path = Arg(..., help="Config of a pipeline with a classifier", exists=True),
-    data_path: Path = Arg(..., help=".spacy or JSONL with labels", exists=True, dir_okay=False),
+    config_path: Path = Arg(
+        ..., help="Config of a pipeline that learns labels or spans", exists=True
+    ),
+    data_path: Path = Arg(..., help=".spacy or JSONL, annotated", exists=True, dir_okay=False),
     html: Path = Opt(Path("report.html"), "--html", help="The report to write"),
     csv: Path | None = Opt(None, "--csv", help="Every checkpoint of every session"),
     test: Path | None = Opt(None, "--test", "-t", help="To be tested on (default: held out)"),
     test_share: float = Opt(0.3, "--test-share", help="How much is held out without --test"),
-    component: str = Opt("", "--component", "-c", help="Name (default: the first classifier)"),
+    component: str = Opt("", "--component", "-c", help="Name (default: the first that can)"),
     strategy: str = Opt("spacy-torch.Margin.v1", "--strategy", help="Which questions to ask"),
-    kind: str = Opt("", "--kind", "-k", help="choice or binary (default: as the labels are)"),
+    kind: str = Opt(
+        "",
+        "--kind",
+        "-k",
+        help="choice or binary; of spans binary or manual (default: as suits it)",
+    ),
     baselines: str = Opt(
         "random,slow,tfidf,bow,ensemble", "--baselines", "-b", help="Comma-separated"
     ),
@@ -34,15 +42,17 @@ def torch_simulate(
 ) -> None:
     """Show the learning curve that one would have had: sessions with a simulated annotator.
 
-    The texts of DATA play the pool, their labels what the annotator knows. The report is one
-    HTML page; it says so if asking in random order, or another model, is better.
+    The texts of DATA play the pool, their labels or spans what the annotator knows. It is one
+    HTML page, which says so if asking in random order, or another model, is better.
     """
     from spacy_torch.annotation.active import Settings
+    from spacy_torch.annotation.classifier_pipeline import build_pipeline
     from spacy_torch.annotation.contestants import list_contestants
     from spacy_torch.annotation.gold import read_gold, split_gold
     from spacy_torch.annotation.oracle import Noise
     from spacy_torch.annotation.report import write_report
     from spacy_torch.annotation.simulation import Protocol, find_kind, simulate
+    from spacy_torch.annotation.subjects import find_subject
     from spacy_torch.annotation.summary import say, write_csv
     from spacy_torch.annotation.tfidf import has_scikit_learn
 
@@ -51,7 +61,15 @@ def torch_simulate(
         msg.warn("Without scikit-learn TF-IDF is left out", "pip install 'spacy-torch[simulate]'")
         wanted.remove("tfidf")
     try:
-        data = split_gold(read_gold(data_path), read_gold(test) if test else None, share=test_share)
+        config = load_config(config_path, interpolate=False)
+        nlp = build_pipeline(config, seed=0)
+        subject = find_subject(nlp, component or None)
+        name = subject.find_component(nlp, component or None)
+        group = getattr(nlp.get_pipe(name), "key", None)
+        read = partial(read_gold, subject=subject.name, group=group)
+        data = split_gold(
+            read(data_path), read(test) if test else None, share=test_share, subject=subject.name
+        )
         settings = Settings(batch=batch, window=window, epsilon=epsilon, epochs=epochs)
         protocol = Protocol(
             answers=answers,
@@ -62,11 +80,11 @@ def torch_simulate(
             settings=settings,
         )
         contestants = list_contestants(
-            load_config(config_path, interpolate=False),
+            config,
             strategy=registry.get("torch_query_strategies", strategy)(),
             strategy_name=strategy.removeprefix("spacy-torch.").removesuffix(".v1"),
             baselines=wanted,
-            component=component or None,
+            component=name,
             settings=settings,
         )
         msg.info(f"{len(data.pool)} inputs to ask about, {len(data.test)} to be tested on")

@@ -9,9 +9,10 @@ from spacy.util import registry
 from tiny_gold import FAST, GOLD, make_config, make_data
 
 from spacy_torch.annotation.active import Settings
+from spacy_torch.annotation.class_subject import make_truth
 from spacy_torch.annotation.gold import Gold, split_gold
 from spacy_torch.annotation.oracle import Noise
-from spacy_torch.annotation.simulation import Contestant, Protocol, make_truth, simulate
+from spacy_torch.annotation.simulation import Contestant, Protocol, simulate
 from spacy_torch.annotation.tfidf import TfidfRegression
 
 PROTOCOL = Protocol(answers=12, seeds=2, settings=Settings(batch=4, epochs=0))
@@ -108,7 +109,9 @@ def test_a_follower_learns_what_the_session_was_told():
     )
     assert [run.name for run in told] == ["a", "words"]
     assert found.metric == "accuracy"
-    assert found.chance == max(make_truth(data.test, data.labels).mean(axis=0))
+    assert found.chance == max(
+        make_truth((gold.true for gold in data.test), data.labels).mean(axis=0)
+    )
     assert found.of("words")[0].checkpoints[-1].score >= 0.9
 
 
