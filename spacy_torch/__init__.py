@@ -13,6 +13,7 @@ from spacy_torch.features.image_docs import set_picture as set_picture
 from spacy_torch.features.relations import Relation as Relation
 from spacy_torch.features.relations import register_relations as register_relations
 from spacy_torch.features.relations import set_relations as set_relations
+from spacy_torch.inference.annotator import Annotator as Annotator
 from spacy_torch.nn.ragged import Ragged as Ragged
 from spacy_torch.registry import encoders as encoders
 from spacy_torch.registry import losses as losses

@@ -1,0 +1,90 @@
+"""Ray Data, Spark and Dask, as they are, with two workers each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spacy.util import import_file
+from tiny_annotator import TROUBLES, make_texts, read_scores, save_pipeline
+
+from spacy_torch import Annotator
+
+HERE = Path(__file__).parent
+RECORDS = [{"id": i, "text": text} for i, text in enumerate(make_texts(120))]
+RECORDS[17]["text"] = "BAD"
+KILLING = [{**r, "text": f"{r['text']} KILL"} if r["id"] == 64 else r for r in RECORDS]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["ray", "spark", "dask"])
+def answer(request, tmp_path_factory):
+    """The rows of an engine and of this process, for both jobs, and what workers left."""
+    import_file("troubles", TROUBLES)
+    folder = tmp_path_factory.mktemp(request.param)
+    pipeline = save_pipeline(folder / "model", troubles=folder / "troubles")
+    output = run_program(request.param, str(pipeline), folder=folder)
+    found = [sorted(rows) for rows in json.loads(output.splitlines()[-1])]
+    left = {path.name for path in (folder / "troubles").iterdir()}
+    annotator = Annotator(pipeline)
+    alone = [
+        [
+            [row["id"], row["text"], row["doc"] and _as_list(row["doc"]), row["error"]]
+            for row in annotator(records)
+        ]
+        for records in (RECORDS, KILLING)
+    ]
+    return found, alone, left
+
+
+def run_program(engine, pipeline, *, folder):
+    """Give it five minutes; what it started is ended with it."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "engines.py"), engine, pipeline],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(HERE.parent),
+            "PYSPARK_PYTHON": sys.executable,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(json.dumps([RECORDS, KILLING]), timeout=300)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 0, errors
+    return output
+
+
+def _as_list(data):
+    return list(read_scores(data))
+
+
+def test_every_document_comes_once_and_as_from_one_process(answer):
+    (undisturbed, _), (alone, _), _ = answer
+    assert len(undisturbed) == 120
+    assert undisturbed == alone
+    assert undisturbed[17][2:] == [None, "ValueError: cannot read BAD"]
+
+
+def test_worker_that_is_killed_changes_nothing(answer):
+    (_, killed), (_, alone), left = answer
+    assert "killed" in left
+    assert killed == alone
+
+
+def test_another_worker_took_over_from_the_killed_one(answer):
+    _, _, left = answer
+    assert len([name for name in left if name.endswith(".worker")]) >= 2
