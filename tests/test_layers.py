@@ -122,7 +122,7 @@ OTHERS = {
     },
     "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
     "distributed": {"torch", "numpy", "thinc"},
-    "training": {"torch", "numpy", "spacy", "thinc"},
+    "training": {"torch", "numpy", "spacy", "thinc", "tqdm"},
     "annotation": {"spacy", "thinc", "numpy", "prodigy", "sklearn"},
     "inference": {"spacy", "srsly", "torch", "pyarrow", "ray", "pyspark", "dask"},
     "export": {"torch", "numpy", "spacy", "thinc"},

@@ -9,6 +9,7 @@ from thinc.api import Config
 KEYS = {
     "spacy_architectures": "architectures",
     "spacy_callbacks": "callbacks",
+    "spacy_loggers": "loggers",
     "spacy_misc": "misc",
     "spacy_readers": "readers",
     "spacy_scorers": "scorers",

@@ -29,7 +29,7 @@ from spacy_torch.bridge.building import (
 )
 from spacy_torch.bridge.dropout import set_dropout_rate
 from spacy_torch.bridge.forks import check_process, guard_forks
-from spacy_torch.bridge.gradients import check_connected
+from spacy_torch.bridge.gradients import check_connected, total_norm
 from spacy_torch.bridge.postponed_step import PostponedStep
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.bridge.stored_module import build_stored
@@ -109,6 +109,19 @@ class TorchShim(Shim):
     def training_state(self, state: Mapping[str, Any]) -> None:
         self._finish_postponed()
         self._updates.state = dict(state)
+
+    @property
+    def gradient_norm(self) -> float | None:
+        """The norm of all gradients of the last step together, before clipping.
+
+        None before the first step. A step that was refused has none.
+        """
+        return total_norm(self._updates.norms) if self._updates.norms else None
+
+    @property
+    def learn_rate(self) -> float | None:
+        """The optimizer's learning rate at the last step, without the factors of groups."""
+        return self._updates.learn_rate
 
     @property
     def _label(self) -> str:

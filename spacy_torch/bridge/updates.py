@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ class Updates:
         precision: how the forward passes are computed.
         steps: how often the weights were moved or a step was refused.
         skipped: how many of these were refused.
+        norms: of every gradient of the last step, before clipping, by parameter name.
+        learn_rate: the optimizer's at the last step; None if it says nothing of it.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -45,6 +47,8 @@ class Updates:
         self.precision: FullPrecision = build_precision(runtime)
         self.steps = 0
         self.skipped = 0
+        self.norms: Mapping[str, float] = {}
+        self.learn_rate: float | None = None
         self._input_is_damaged: Tensor | None = None  # on the device, to be read once a step
         self._shown: list[ShownArray] = []  # through which somebody may move the weights
         self._buffers: BufferSnapshot | None = None  # as they were after the last step
@@ -158,6 +162,7 @@ class Updates:
             self.refuse(module, f"the gradient of {names}", name=name)
             return
         self.steps += 1
+        self.norms, self.learn_rate = norms, getattr(optimizer, "learn_rate", None)
         self.notice_moves(module)
         shown = step(optimizer, parameters, shim_id=shim_id, norms=norms, owner=owner)
         self._shown += [array for array in shown if array() is not None]
