@@ -64,6 +64,7 @@ OURS = {
     "export": {"export", "training", "features", "bridge", "nn"},
     "comparison": set(),
     "show": {"features"},
+    "info": {"info", "bridge"},
     "accelerate": {"comparison", "architectures", "features", "bridge", "nn"},
     "cli": {
         "cli",
@@ -72,6 +73,7 @@ OURS = {
         "accelerate",
         "comparison",
         "show",
+        "info",
         "export",
         "training",
         "distributed",
@@ -128,6 +130,7 @@ OTHERS = {
     "export": {"torch", "numpy", "spacy", "thinc"},
     "comparison": {"spacy", "srsly"},
     "show": {"spacy", "PIL"},
+    "info": {"spacy", "thinc", "torch", "srsly"},
     "accelerate": {"spacy", "thinc"},
     "cli": {"spacy", "typer", "wasabi"},
 }

@@ -47,6 +47,9 @@ from spacy_torch.bridge.weights_header import (
 from spacy_torch.bridge.weights_header import (
     WeightsError as WeightsError,
 )
+from spacy_torch.bridge.weights_header import (
+    weights_digest as weights_digest,
+)
 from spacy_torch.bridge.weights_match import check_match, check_name, check_savable
 
 WeightsSource = Union[str, "os.PathLike[str]", Sequence[bytes]]
@@ -96,6 +99,27 @@ def read_header(source: WeightsSource) -> Header:
     """
     with _opened(source) as opened:
         return _read_layout(opened).header
+
+
+def read_layout(source: WeightsSource, *, check: bool = False) -> Layout:
+    """`read_header`, and where each tensor lies.
+
+    Args:
+        check: whether the bytes of all tensors are read and held against their digests, too.
+
+    Raises:
+        WeightsError: If it is no whole weights file that this version can read, or damaged.
+        OSError: If the file cannot be opened.
+    """
+    with _opened(source) as opened:
+        layout = _read_layout(opened)
+        if check:
+            staging = torch.empty(weights_bytes.SLICE_BYTES, dtype=torch.uint8)
+            as_stored = {
+                name: torch.empty(0, dtype=place.dtype) for name, place in layout.places.items()
+            }
+            _check_digests(opened, layout, as_stored, staging=staging)
+        return layout
 
 
 def load_weights(

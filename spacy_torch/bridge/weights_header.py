@@ -215,6 +215,14 @@ def header_digest(encoded: bytes) -> str:
     return hashlib.sha256(encoded).hexdigest()
 
 
+def weights_digest(header: Header) -> str:
+    """One digest of all tensors, from those of each: the same for the same tensors and names.
+
+    Sizes, labels and versions have no part in it.
+    """
+    return _text_digest(_dump_json(dict(header.digests)))
+
+
 def list_names(names: set[str]) -> str:
     """Names for a message, quoted and sorted, the first ten of them."""
     shown = ", ".join(repr(name) for name in sorted(names)[:10])

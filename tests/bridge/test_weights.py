@@ -15,7 +15,9 @@ from spacy_torch.bridge.weights import (
     WeightsError,
     load_weights,
     read_header,
+    read_layout,
     save_weights,
+    weights_digest,
     weights_to_chunks,
 )
 from spacy_torch.bridge.weights_header import DTYPES
@@ -294,3 +296,36 @@ def test_pieces_that_are_not_bytes_are_refused():
 
 def test_an_error_can_be_put_in_a_context():
     assert str(WeightsError("damaged").within("component 'x'")) == "component 'x': damaged"
+
+
+def test_layout_of_a_file_says_where_its_tensors_lie(tmp_path):
+    tensors = {"b": torch.tensor([1.0, 2.0]), "a": torch.tensor([3, 4, 5])}
+    save_weights(tensors, tmp_path / "w", name="n", sizes={}, info={})
+    layout = read_layout(tmp_path / "w", check=True)
+    content = (tmp_path / "w").read_bytes()
+    for name, tensor in tensors.items():
+        place = layout.places[name]
+        data = content[layout.data_start + place.start : layout.data_start + place.stop]
+        assert torch.frombuffer(bytearray(data), dtype=place.dtype).equal(tensor)
+
+
+def test_digest_of_weights_is_that_of_names_and_tensors_alone(tmp_path):
+    def digest(tensors, **header):
+        save_weights(tensors, tmp_path / "w", **{"name": "n", "sizes": {}, "info": {}, **header})
+        return weights_digest(read_layout(tmp_path / "w").header)
+
+    tensors = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3.0])}
+    reversed_ = dict(reversed(tensors.items()))
+    assert digest(tensors) == digest(reversed_, name="m", sizes={"n": 1}, info={"labels": ["x"]})
+    assert digest(tensors) != digest({"a": tensors["b"], "b": tensors["a"]})
+    assert digest(tensors) != digest({**tensors, "b": torch.tensor([3.5])})
+
+
+def test_layout_of_damaged_tensors_is_read_unless_they_are_checked(tmp_path):
+    save_weights({"a": torch.ones(3)}, tmp_path / "w", name="n", sizes={}, info={})
+    content = bytearray((tmp_path / "w").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "w").write_bytes(content)
+    assert read_layout(tmp_path / "w").places["a"].shape == (3,)
+    with pytest.raises(WeightsError, match="the bytes of tensors 'a' do not match their digests"):
+        read_layout(tmp_path / "w", check=True)

@@ -1,0 +1,1 @@
+"""What a pipeline is made of: components, torch modules, parameters, files, digests."""
