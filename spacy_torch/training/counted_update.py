@@ -15,7 +15,9 @@ class CountedUpdate:
     Attributes:
         n_examples: how many were learned from.
         n_words: how many tokens they had.
-        losses: the dictionary that the last call was given to add its losses to.
+        losses: the dictionary that the last call added its losses to.
+        before: what was in it when it first came. A resumed training goes on with sums
+            whose examples were not counted here.
     """
 
     def __init__(self, nlp: Language) -> None:
@@ -23,24 +25,28 @@ class CountedUpdate:
         self.n_examples = 0
         self.n_words = 0
         self.losses: Mapping[str, float] = {}
-        self._before = vars(nlp).get("update")
+        self.before: Mapping[str, float] = {}
+        self._replaced = vars(nlp).get("update")
         cast("Any", nlp).update = self
 
     def __call__(self, examples: Iterable[Example], *args: Any, **kwargs: Any) -> Any:
         """Count and do what the method does."""
         examples = examples if isinstance(examples, list) else list(examples)
-        if self._before is not None:
-            result = self._before(examples, *args, **kwargs)
+        losses = kwargs.get("losses")
+        if losses is not self.losses:
+            self.before = dict(losses or {})
+        if self._replaced is not None:
+            result = self._replaced(examples, *args, **kwargs)
         else:
             result = type(self.nlp).update(self.nlp, examples, *args, **kwargs)
         self.n_examples += len(examples)
         self.n_words += sum(map(len, examples))
-        self.losses = result
+        self.losses = result if losses is None else losses  # spaCy returns a copy
         return result
 
     def remove(self) -> None:
         """Give the pipeline its method back, unless something stands in for this by now."""
         if vars(self.nlp).get("update") is self:
             del vars(self.nlp)["update"]
-            if self._before is not None:
-                cast("Any", self.nlp).update = self._before
+            if self._replaced is not None:
+                cast("Any", self.nlp).update = self._replaced

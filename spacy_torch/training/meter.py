@@ -61,6 +61,8 @@ class Meter:
         self._seen = {id(shim): shim.steps for found in self._shims.values() for shim in found}
         self._update = CountedUpdate(nlp)
         self._learn_rate: float | None = None
+        # What comes before the first step, such as reading the corpus, counts for none.
+        self._since: float | None = None
         self.start()
 
     @property
@@ -69,13 +71,12 @@ class Meter:
         return [*self._shims]
 
     def start(self) -> None:
-        """Begin anew, after an evaluation."""
+        """Begin anew, as after an evaluation."""
         self._first_example = self._update.n_examples
-        self._words = 0
+        self._words = self._words_before = 0
         self._seconds = 0.0
         self._sums: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
-        self.go_on()
 
     def go_on(self) -> None:
         """A step begins; the time until now was not spent on one."""
@@ -88,7 +89,7 @@ class Meter:
         Args:
             evaluated: whether an evaluation came after it, so that its time is not known.
         """
-        if not evaluated:
+        if not evaluated and self._since is not None:
             self._seconds += perf_counter() - self._since
             self._words += self._update.n_words - self._words_before
         squares = 0.0
@@ -109,7 +110,7 @@ class Meter:
         }
         return Reading(
             losses={
-                name: float(loss) / n_examples
+                name: float(loss - self._update.before.get(name, 0.0)) / n_examples
                 for name, loss in self._update.losses.items()
                 if n_examples
             },

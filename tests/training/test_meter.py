@@ -101,6 +101,20 @@ def test_losses_are_means_over_the_examples_of_all_sub_batches(nlp):
     }
 
 
+def test_losses_that_a_resumed_training_goes_on_with_are_left_out(nlp):
+    examples = tiny_textcat.make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    meter = Meter(nlp)
+    losses = {"first": 1000.0}
+    nlp.update(examples, sgd=False, losses=losses)
+    nlp.update(examples, sgd=False, losses=losses)
+    assert meter.read(step=7).losses["first"] == pytest.approx((losses["first"] - 1000.0) / 12)
+    meter.start()
+    losses = {}
+    nlp.update(examples, sgd=False, losses=losses)
+    assert meter.read(step=8).losses["first"] == pytest.approx(losses["first"] / 6)
+
+
 def test_pace_counts_the_steps_alone(nlp, monkeypatch):
     now = 0.0
     monkeypatch.setattr("spacy_torch.training.meter.perf_counter", lambda: now)
@@ -109,13 +123,14 @@ def test_pace_counts_the_steps_alone(nlp, monkeypatch):
     n_words = sum(len(example.predicted) for example in examples)
     meter = Meter(nlp)
     assert meter.read(step=0).words_per_second is None
-    for seconds, evaluated in [(2.0, False), (100.0, True), (3.0, False)]:
+    # Before the first one, the data were read.
+    for seconds, evaluated in [(70.0, False), (2.0, False), (100.0, True), (3.0, False)]:
         nlp.update(examples, sgd=False)
         now += seconds
         meter.take_step(evaluated=evaluated)
         now += 50.0  # what loggers and the saving of checkpoints take
         meter.go_on()
-    assert meter.read(step=2).words_per_second == pytest.approx(2 * n_words / 5.0)
+    assert meter.read(step=3).words_per_second == pytest.approx(2 * n_words / 5.0)
     meter.start()
     assert meter.read(step=2).words_per_second is None
 
