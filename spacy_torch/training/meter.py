@@ -28,7 +28,8 @@ class Reading:
         gradient_norm: the mean over the steps of the norm of all gradients of all torch
             modules, before clipping.
         gradient_norms: the same for each component with a torch module.
-        words_per_second: of the steps alone: evaluations and what was saved do not count.
+        words_per_second: of the steps alone: evaluations and what was saved do not count. Of
+            several processes that train together, this one's.
         skipped_steps: how many steps were refused so far, by component, if any.
         memory: resident, in bytes.
         gpu_memory: the most that torch took on CUDA devices, in bytes.

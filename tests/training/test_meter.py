@@ -7,6 +7,7 @@ import sys
 import pytest
 import spacy
 import tiny_textcat
+import torch
 from torch.nn.utils import clip_grad_norm_
 
 from spacy_torch.bridge.model import find_shims
@@ -163,3 +164,11 @@ def test_peak_stands_in_for_resident_memory_elsewhere(monkeypatch, tmp_path):
     assert memory.resident_bytes() > len(held)
     monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
     assert memory.resident_bytes() is None
+
+
+def test_gpu_memory_is_the_most_of_all_devices_together(monkeypatch):
+    assert memory.gpu_bytes() is None or torch.cuda.is_initialized()
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 100 + device)
+    assert memory.gpu_bytes() == 100 + 101

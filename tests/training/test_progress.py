@@ -158,6 +158,16 @@ def test_frozen_component_is_not_logged():
     assert "torch_textcat" not in output.getvalue()
 
 
+def test_table_has_a_column_for_the_memory_of_a_gpu(run, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda device: 5 * 2**20)
+    above, below, _, *rows = run().partition("Initial learn rate")[2].splitlines()[1:]
+    assert above.split()[-3:] == ["memory", "GPU", "time"]
+    assert below.split()[-3:] == ["MiB", "MiB", "left"]
+    assert {row.split()[-2] for row in rows} == {"5"}
+
+
 def test_csv_file_has_a_row_for_each_evaluation(run, tmp_path):
     run(csv=str(tmp_path / "logs" / "run.csv"), gradient_norms=True)
     with (tmp_path / "logs" / "run.csv").open(newline="") as file:
