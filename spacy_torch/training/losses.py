@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy
@@ -39,6 +39,24 @@ class LossWindow:
             name: value if kind == "float" else numpy.dtype(kind).type(value)
             for name, (kind, value) in saved.items()
         }
+
+
+def add_up(losses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The losses of several processes, by the component."""
+    total: dict[str, Any] = {}
+    for of_process in losses:
+        for name, value in of_process.items():
+            total[name] = total[name] + value if name in total else value
+    return total
+
+
+def add_up_saved(saved: Iterable[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    """As `add_up`, of what `LossWindow.save` gave in each process."""
+    total: dict[str, list[Any]] = {}
+    for of_process in saved:
+        for name, (kind, value) in of_process.items():
+            total[name] = [kind, total[name][1] + value if name in total else value]
+    return total
 
 
 def _typed(value: Any) -> list[Any]:

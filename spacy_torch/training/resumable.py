@@ -38,7 +38,7 @@ from spacy_torch.training.config_match import (
     plain_config,
 )
 from spacy_torch.training.interval import Interval
-from spacy_torch.training.losses import LossWindow
+from spacy_torch.training.losses import LossWindow, add_up, add_up_saved
 from spacy_torch.training.pipeline_state import (
     load_pipeline,
     plain,
@@ -69,15 +69,15 @@ class Resumable:
         loaded: the checkpoint to go on from.
         given: the config that the user gave, interpolated.
         world: all processes of the run.
-        split: what this process trains on, of a batch of all processes.
         even_out: given this process's batches of an epoch, gives as many in every process.
-        is_sharded: whether processes read different examples; they are not compared then.
         when_begun: called with the pipeline and this object before the first step, to change
             what `nlp.evaluate` and `finish_update` of the components do. They must do nothing
             of their own while `is_replaying`.
 
     Attributes:
         is_replaying: whether the steps are those that were made before the checkpoint.
+        is_sharded: whether processes read different examples, to be set before these are read.
+            They are not compared then, and a batch is one of this process.
     """
 
     def __init__(
@@ -88,9 +88,7 @@ class Resumable:
         loaded: Checkpoint | None = None,
         given: Mapping[str, Any] | None = None,
         world: World | None = None,
-        split: Callable[[Batch], Batch] | None = None,
         even_out: Callable[[Iterable[Batch]], Iterable[Batch]] = iter,
-        is_sharded: bool = False,
         when_begun: Sequence[Callable[[Language, Resumable], None]] = (),
     ) -> None:
         self.output = output
@@ -98,11 +96,10 @@ class Resumable:
         self.loaded = loaded
         self.given = None if given is None else plain_config(given)
         self.world = world or World()
-        self.split = split or self._slice
         self.even_out = even_out
         self.when_begun = when_begun
         self.is_replaying = loaded is not None
-        self.is_sharded = is_sharded
+        self.is_sharded = False
         self.step = 0
         self.epoch = 0
         self.evaluations: list[dict[str, Any]] = []
@@ -136,25 +133,33 @@ class Resumable:
         ) -> tuple[LogStep, Callable[[], None]]:
             when_set_up(nlp)
             self._start_reading(nlp)
-            if self.world.rank:
-                return (lambda info: None), (lambda: None)
-            log_step, finish = set_up(nlp, stdout, stderr)
+            log_step, finish = (_log_nothing, _end_nothing)
+            if self.world.rank == 0:
+                log_step, finish = set_up(nlp, stdout, stderr)
 
             def log_real_step(info: dict[str, Any] | None) -> None:
                 if not self.is_replaying:
-                    words = self._words_replayed
-                    log_step(info and {**info, "words": info["words"] + words})
+                    log_step(info and self._of_all_processes(info))
 
             return log_real_step, finish
 
         return set_up_and_start
+
+    def _of_all_processes(self, info: dict[str, Any]) -> dict[str, Any]:
+        """What a logger is told, with the losses and words of all processes."""
+        replayed = self._words_replayed
+        gathered = self.world.gather((info["losses"], info["words"] + replayed))
+        # Those that were replayed were counted by each process, if all have read the same.
+        twice = 0 if self.is_sharded else replayed * (self.world.size - 1)
+        words = sum(words for _, words in gathered) - twice
+        return {**info, "losses": add_up(losses for losses, _ in gathered), "words": words}
 
     def wrap_batcher(self, batcher: Batcher) -> Batcher:
         """The batches that this process trains on, empty ones while steps are replayed."""
 
         def batches(examples: Iterable[Example]) -> Iterator[Batch]:
             self._compare_order(examples)
-            yield from self.even_out(map(self._share, batcher(examples)))
+            yield from map(self._share, self.even_out(batcher(examples)))
 
         return batches
 
@@ -279,7 +284,7 @@ class Resumable:
         if self.loaded is not None and n_before < self.loaded.step:
             self._words_replayed += sum(map(len, batch))
             return []
-        return self.split(batch)
+        return batch if self.is_sharded else self._slice(batch)
 
     def _slice(self, batch: Batch) -> Batch:
         if self.world.size == 1:
@@ -317,6 +322,7 @@ class Resumable:
         random = self.world.gather(self._streams.save())
         trails = self.world.gather(self._trail.marks())
         positions = self.world.gather(position_of_data())
+        losses = self.world.gather(self._losses.save())
         reseed_cupy(self.step)
         if self.output is not None:
             models, optimizer = self._trained(nlp), self._used_optimizer()
@@ -332,7 +338,7 @@ class Resumable:
                 "positions": positions,
                 "trails": trails,
                 "evaluations": [plain(evaluation) for evaluation in self.evaluations],
-                "losses": self._losses.save(),
+                "losses": add_up_saved(losses),
                 **save_pipeline(nlp, [*models], n_strings=self._n_strings),
             }
             write_checkpoint(
@@ -362,7 +368,8 @@ class Resumable:
             load_optimizer(optimizer, models, optimizer_file)
 
         loaded.use_files(load)
-        self._losses.load(facts["losses"])
+        if self.world.rank == 0:  # those of all processes
+            self._losses.load(facts["losses"])
         reseed_cupy(self.step)
         if self.world.rank < len(facts["random"]):
             self._streams.load(facts["random"][self.world.rank])
@@ -387,6 +394,14 @@ class Resumable:
     def _used_optimizer(self) -> Optimizer:
         assert self._optimizer is not None
         return self._optimizer
+
+
+def _log_nothing(info: dict[str, Any] | None) -> None:
+    """Log nothing, in a process that is not the first."""
+
+
+def _end_nothing() -> None:
+    """End what was never begun."""
 
 
 class Unsaved(Language):

@@ -14,13 +14,20 @@ from spacy_torch.bridge.shim import TorchShim
 from spacy_torch.distributed.gradient_sum import GradientSum
 
 
-def share_updates(nlp: Language, gradients: GradientSum, *, frozen: Collection[str] = ()) -> None:
+def share_updates(
+    nlp: Language,
+    gradients: GradientSum,
+    *,
+    frozen: Collection[str] = (),
+    is_idle: Callable[[], bool] = lambda: False,
+) -> None:
     """Let each component that is trained add up its gradients over all ranks before a step.
 
     With one rank nothing is changed.
 
     Args:
         frozen: the components that training leaves alone.
+        is_idle: whether a step is to be let through as it is.
 
     Raises:
         ValueError: a component cannot be trained by several ranks; all are named.
@@ -29,13 +36,18 @@ def share_updates(nlp: Language, gradients: GradientSum, *, frozen: Collection[s
         return
     trained = find_trained(nlp, frozen=frozen)
     check_covered(trained)
+
+    def add(model: Model[Any, Any]) -> None:
+        if not is_idle():
+            gradients.add(model)
+
     for _, pipe in trained:
         gradients.watch(pipe.model)
-        finish = partial(_finish, pipe.finish_update, gradients=gradients, pipe=pipe)
+        finish = partial(_finish, pipe.finish_update, add=add, pipe=pipe)
         try:
             pipe.finish_update = finish
         except AttributeError:  # compiled, as spaCy's parser and ner are
-            _add_before_step(pipe.model, gradients)
+            _add_before_step(pipe.model, add)
 
 
 def find_trained(nlp: Language, *, frozen: Collection[str] = ()) -> list[tuple[str, Any]]:
@@ -87,14 +99,14 @@ def _finish(
     finish_update: Callable[[Optimizer], None],
     sgd: Optimizer,
     *,
-    gradients: GradientSum,
+    add: Callable[[Model[Any, Any]], None],
     pipe: Any,
 ) -> None:
-    gradients.add(pipe.model)
+    add(pipe.model)
     finish_update(sgd)
 
 
-def _add_before_step(model: Model[Any, Any], gradients: GradientSum) -> None:
+def _add_before_step(model: Model[Any, Any], add: Callable[[Model[Any, Any]], None]) -> None:
     """Add up gradients in the model's own `finish_update`.
 
     Neither a compiled component nor a Thinc model lets a method be replaced, but a model may
@@ -103,7 +115,7 @@ def _add_before_step(model: Model[Any, Any], gradients: GradientSum) -> None:
     kind = type(model)
 
     def finish_update(self: Model[Any, Any], optimizer: Optimizer) -> None:
-        gradients.add(self)
+        add(self)
         kind.finish_update(self, optimizer)
 
     model.__class__ = type(

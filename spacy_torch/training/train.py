@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from spacy.language import Language
 from spacy.util import ensure_path, load_config, logger
 from thinc.api import Config
 
@@ -23,10 +24,12 @@ from spacy_torch.training.checkpoint import (
     read_checkpoint,
     set_checkpoint_aside,
 )
-from spacy_torch.training.config_match import plain_config
+from spacy_torch.training.config_match import current_versions, plain_config
+from spacy_torch.training.data_parallel import DataParallel
 from spacy_torch.training.interval import Interval
 from spacy_torch.training.keep_best import keep_best
 from spacy_torch.training.resumable import Resumable, check_loaded
+from spacy_torch.training.same_run import check_same_run
 from spacy_torch.training.wrapped_config import WrappedConfig
 
 FINISHED = "finished.json"
@@ -60,6 +63,8 @@ def train(
         config = load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
         given = config.interpolate()
     world = find_world()
+    check_same_run(world, plain_config(given), current_versions())
+    parallel = DataParallel(world)
     loaded = None
     if output is not None:
         if resume and world.broadcast(_is_finished(output, given)):
@@ -72,14 +77,16 @@ def train(
         loaded=loaded,
         given=given,
         world=world,
-        when_begun=(),
+        even_out=parallel.even_out,
+        when_begun=(parallel.begin,),
     )
-    wrapped = _wrap(config, run)
+    wrapped = _wrap(config, run, parallel)
     try:
         with tempfile.TemporaryDirectory(prefix="spacy-torch-") as directory:
             path = Path(directory) / "config.cfg"
             wrapped.config.to_disk(path, interpolate=False)
-            spacy_train(path, run.output, use_gpu=use_gpu)
+            with parallel.speaking():
+                spacy_train(path, run.output, use_gpu=parallel.choose_gpu(use_gpu))
     except BaseException:
         run.give_up()
         raise
@@ -87,11 +94,16 @@ def train(
     if run.output is not None:
         with replacing(run.output / FINISHED) as file:
             file.write(json.dumps(plain_config(given)).encode())
+    world.broadcast(None)  # no process ends before the pipeline is saved
 
 
-def _wrap(config: Config, run: Resumable) -> WrappedConfig:
+def _wrap(config: Config, run: Resumable, parallel: DataParallel) -> WrappedConfig:
+    def begin_reading(nlp: Language) -> None:
+        wrapped.put_back(nlp)
+        parallel.is_reading, run.is_sharded = True, parallel.is_sharded
+
     def wrap_logger(set_up: Any) -> Any:
-        return run.wrap_logger(set_up, when_set_up=lambda nlp: wrapped.put_back(nlp))
+        return run.wrap_logger(set_up, when_set_up=begin_reading)
 
     wrapped = WrappedConfig(
         config,
@@ -103,6 +115,9 @@ def _wrap(config: Config, run: Resumable) -> WrappedConfig:
             "before_to_disk": run.wrap_before_to_disk,
         },
     )
+    training = config.interpolate().get("training", {})
+    if parallel.world.size > 1 and training.get("max_epochs", 0) < 0:
+        wrapped.wrap_reader(training.get("train_corpus", "corpora.train"), parallel.wrap_reader)
     return wrapped
 
 

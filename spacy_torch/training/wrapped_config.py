@@ -41,6 +41,7 @@ class WrappedConfig:
     def __init__(self, config: Config, wraps: Mapping[str, Wrap]) -> None:
         self.config = config.copy()
         self._before: dict[str, Any] = {}
+        self._readers: dict[tuple[str, str], str] = {}
         # As spaCy will: it merges by the names of functions, which differ once they are ours.
         filled = _defaults(config).merge(config)
         given = filled["training"]
@@ -61,9 +62,19 @@ class WrappedConfig:
             # else spaCy has something to say about it, and does.
             training[section] = block
 
+    def wrap_reader(self, dotted: str, wrap: Wrap) -> None:
+        """Let the reader of a corpus, such as "corpora.train", go through a function too."""
+        section, _, name = dotted.partition(".")
+        block = self.config.get(section, {}).get(name)
+        if isinstance(block, dict) and registry.has("readers", str(block.get("@readers"))):
+            self._readers[section, name] = block["@readers"]
+            block["@readers"] = _register("readers", name, block["@readers"], wrap)
+
     def put_back(self, nlp: Language) -> None:
         """Give a pipeline that was made from the changed config the user's own for saving."""
         training = nlp.config["training"]
+        for (section, name), function in self._readers.items():
+            nlp.config[section][name]["@readers"] = function
         for section, before in self._before.items():
             key = SECTIONS[section][0]
             if isinstance(before, dict) and isinstance(training.get(section), dict):
