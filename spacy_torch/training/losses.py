@@ -15,6 +15,11 @@ class LossWindow:
         self._losses: dict[str, Any] | None = None
         self._carried: dict[str, Any] = {}
 
+    @property
+    def sums(self) -> dict[str, Any]:
+        """The dictionary, whose sums are those since the last evaluation."""
+        return self._carried if self._losses is None else self._losses
+
     def use(self, losses: dict[str, Any] | None) -> None:
         """An update is going to add to this dictionary."""
         if losses is None or losses is self._losses:
@@ -29,8 +34,7 @@ class LossWindow:
 
     def save(self) -> dict[str, list[Any]]:
         """The sums so far with their types, as JSON."""
-        losses = self._carried if self._losses is None else self._losses
-        return {name: _typed(value) for name, value in losses.items()}
+        return {name: _typed(value) for name, value in self.sums.items()}
 
     def load(self, saved: Mapping[str, list[Any]]) -> None:
         """Go on with the sums that `save` gave."""

@@ -105,6 +105,7 @@ class Resumable:
         self.evaluations: list[dict[str, Any]] = []
         self._replayed = iter(loaded.facts["evaluations"]) if loaded else iter(())
         self._losses = LossWindow()
+        self._losses_of_all: dict[str, Any] | None = None
         self._optimizer: Optimizer | None = None
         self._nlp: Language | None = None
         self._config: dict[str, Any] = {}
@@ -148,11 +149,10 @@ class Resumable:
     def _of_all_processes(self, info: dict[str, Any]) -> dict[str, Any]:
         """What a logger is told, with the losses and words of all processes."""
         replayed = self._words_replayed
-        gathered = self.world.gather((info["losses"], info["words"] + replayed))
-        # Those that were replayed were counted by each process, if all have read the same.
-        twice = 0 if self.is_sharded else replayed * (self.world.size - 1)
-        words = sum(words for _, words in gathered) - twice
-        return {**info, "losses": add_up(losses for losses, _ in gathered), "words": words}
+        words = sum(self.world.gather(info["words"] + replayed))
+        if not self.is_sharded:  # all have read, and counted, those that were replayed
+            words -= replayed * (self.world.size - 1)
+        return {**info, "losses": self._losses_of_all or info["losses"], "words": words}
 
     def wrap_batcher(self, batcher: Batcher) -> Batcher:
         """The batches that this process trains on, empty ones while steps are replayed."""
@@ -247,6 +247,9 @@ class Resumable:
                 with streams.for_models():
                     scores = evaluate(examples, *args, **kwargs)
             self.evaluations.append({"step": self.step, "scores": scores})
+            if self.world.size > 1 and not self.is_replaying:
+                self._losses_of_all = add_up(self.world.gather(self._losses.sums))
+                self._losses.sums.update(self._losses_of_all)
             self._losses.close()
             return scores
 
