@@ -56,6 +56,9 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "scale": {
         "annotate_memory": "benchmarks.annotate_memory:measure",
+        "processes_equality": "benchmarks.processes:measure_equality",
+        "processes_speed": "benchmarks.processes:measure_speed",
+        "killed_training": "benchmarks.killed_training:measure",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

@@ -33,7 +33,8 @@ def _note_updates(folder: Path, seen: dict[str, Any], nlp: Language, at: dict[st
             return update(examples, *args, **settings)
 
         nlp.update = noted  # type: ignore[method-assign]
-    (folder / f"steps.{rank}").open("a").write(f"{at['step']}\n")
+    with (folder / f"steps.{rank}").open("a") as file:
+        file.write(f"{at['step']}\n")
 
 
 @registry.callbacks("tests.note_saved.v1")
@@ -68,6 +69,6 @@ def run_training(
     own = (overrides or {}).get(find_world().rank)
     try:
         train(config, output, overrides=own, **settings)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -32,6 +32,7 @@ def torch_train(
 
     from spacy.util import logger
 
+    from spacy_torch.distributed.world import leave_world
     from spacy_torch.training.checkpoint import CheckpointError
     from spacy_torch.training.train import train
 
@@ -51,5 +52,9 @@ def torch_train(
             steps=steps,
             seconds=seconds,
         )
-    except CheckpointError as error:
-        msg.fail("Cannot go on with this checkpoint", str(error), exits=1)
+    except BaseException as error:
+        leave_world(has_failed=True)
+        if isinstance(error, CheckpointError):
+            msg.fail("Cannot go on with this checkpoint", str(error), exits=1)
+        raise
+    leave_world()

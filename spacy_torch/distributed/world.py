@@ -99,6 +99,17 @@ def find_world(*, timeout: float = TIMEOUT) -> World:
     return World(distributed.get_rank(), distributed.get_world_size(), _find_talk(timeout))
 
 
+def leave_world(*, has_failed: bool = False) -> None:
+    """End the process group, if there is one; at the end of a process that found its world.
+
+    The threads of one that still exists would abort the interpreter when it ends. After a
+    failure a group with GPUs is left to the operating system: it might wait for the others.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        if not (has_failed and "nccl" in str(distributed.get_backend_config())):
+            distributed.destroy_process_group()
+
+
 def _join(rank: int, size: int, *, timeout: timedelta) -> None:
     backend = "gloo"
     if torch.cuda.is_available():

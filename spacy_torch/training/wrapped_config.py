@@ -43,7 +43,7 @@ class WrappedConfig:
         self._before: dict[str, Any] = {}
         self._readers: dict[tuple[str, str], str] = {}
         # As spaCy will: it merges by the names of functions, which differ once they are ours.
-        filled = _defaults(config).merge(config)
+        self._filled = filled = _defaults(config).merge(config)
         given = filled["training"]
         plain = filled.interpolate()["training"]
         # That in which spaCy fills a config up.
@@ -65,10 +65,11 @@ class WrappedConfig:
     def wrap_reader(self, dotted: str, wrap: Wrap) -> None:
         """Let the reader of a corpus, such as "corpora.train", go through a function too."""
         section, _, name = dotted.partition(".")
-        block = self.config.get(section, {}).get(name)
+        block = self._filled.get(section, {}).get(name)
         if isinstance(block, dict) and registry.has("readers", str(block.get("@readers"))):
-            self._readers[section, name] = block["@readers"]
-            block["@readers"] = _register("readers", name, block["@readers"], wrap)
+            function = self._readers[section, name] = block["@readers"]
+            ours = _register("readers", name, function, wrap)
+            self.config.setdefault(section, {})[name] = {**block, "@readers": ours}
 
     def put_back(self, nlp: Language) -> None:
         """Give a pipeline that was made from the changed config the user's own for saving."""
