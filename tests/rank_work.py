@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from spacy_torch.distributed.world import find_world
+from torch import distributed
+
+from spacy_torch.distributed.world import find_world, leave_world
 
 
 def say_hello():
@@ -15,6 +17,16 @@ def say_hello():
         world.broadcast({"from": world.rank}),
         world.gather(f"hello from {world.rank}"),
     )
+
+
+def leave_twice():
+    """Whether there is a group, before it is left and after."""
+    seen = [distributed.is_initialized()]
+    leave_world(has_failed=True)
+    leave_world()
+    seen.append(distributed.is_initialized())
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    return seen
 
 
 def crash():

@@ -105,9 +105,10 @@ def leave_world(*, has_failed: bool = False) -> None:
     The threads of one that still exists would abort the interpreter when it ends. After a
     failure a group with GPUs is left to the operating system: it might wait for the others.
     """
-    if distributed.is_available() and distributed.is_initialized():
-        if not (has_failed and "nccl" in str(distributed.get_backend_config())):
-            distributed.destroy_process_group()
+    if not distributed.is_available() or not distributed.is_initialized():
+        return
+    if not has_failed or "nccl" not in str(distributed.get_backend_config()):
+        distributed.destroy_process_group()
 
 
 def _join(rank: int, size: int, *, timeout: timedelta) -> None:

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
-from rank_work import crash, say_hello
+from rank_work import crash, leave_twice, say_hello
 from ranks import RankError, run_ranks
 from torch import distributed
 
@@ -68,6 +68,10 @@ def test_ranks_that_torchrun_starts_again_find_each_other_again(tmp_path, rendez
         "0": "['hello from 0', 'hello from 1']",
         "1": "['hello from 0', 'hello from 1']",
     }
+
+
+def test_a_group_is_ended_once():
+    assert run_ranks(leave_twice, 2) == [[True, False]] * 2
 
 
 def test_a_rank_that_raises_is_told_by_name():
