@@ -19,6 +19,7 @@ from spacy_torch.training.coco import read_json
 from spacy_torch.training.fields import get_list, get_number, get_object, get_text
 from spacy_torch.training.image_reader import ImageReader
 from spacy_torch.training.image_source import ImageSource
+from spacy_torch.training.label_studio_min import join_minimal
 from spacy_torch.training.lines import read_jsonl
 from spacy_torch.training.noticed import Noticed
 
@@ -40,7 +41,8 @@ def build_label_studio_images(
     """Boxes and classes from a JSON or JSONL file that Label Studio exported.
 
     Args:
-        path: exported as JSON (not JSON-MIN), or with one task per line.
+        path: exported as JSON or JSON-MIN, or with one task per line. JSON-MIN does not say
+            what a text of a record is: a chosen class must be under the name "choice".
         images: the folder of the pictures; null for that of the file.
         labels: those that exist, where others are a mistake; null for any.
         outside: a box that stands out of its picture is cut to it, or refused.
@@ -76,7 +78,7 @@ def read_label_studio(
         ValueError: it is not what Label Studio exports.
     """
     images: list[AnnotatedImage] = []
-    for where, task in _read_tasks(path):
+    for where, task in join_minimal(_read_tasks(path)):
         image = task_to_image(
             task, source, where=where, image_key=image_key, caption_key=caption_key
         )
@@ -114,7 +116,8 @@ def task_to_image(
     ]
     if "annotations" not in task:
         raise ValueError(
-            f"{where}: a task must have 'data' and 'annotations': export as JSON, not as JSON-MIN"
+            f"{where}: a task must have 'data' and 'annotations', or be a record of JSON-MIN with "
+            f"an 'annotation_id'; it has {sorted(task)}"
         )
     if not annotations:
         source.noticed.add("tasks skipped that are not annotated", where=where)

@@ -114,7 +114,7 @@ def test_what_is_no_box_is_left_out_and_counted(read):
     ("bad", "message"),
     [
         (3, "task 2: a task must be an object, got 3"),
-        ({"image": "a.png"}, "task 2: a task must have 'data' and 'annotations': export as JSON"),
+        ({"image": "a.png"}, r"must have 'data' and 'annotations', or be .*JSON-MIN.*\['image'\]"),
         ({"annotations": [{}]}, "task 2: 'data' must be an object, got None"),
         (task(3), r"task 2 \(id 5\): a result must be an object, got 3"),
         (task({**REGION, "value": 3}), "'value' must be an object"),
@@ -128,6 +128,35 @@ def test_what_is_no_box_is_left_out_and_counted(read):
 def test_mistake_in_a_file_is_named_with_its_task(read, bad, message):
     with pytest.raises(ValueError, match=message):
         read(task(REGION), bad)
+
+
+def flat(number=5, image="a.png", **results):
+    """A record of JSON-MIN, as Label Studio 1.23 writes it."""
+    times = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    about = {"annotator": 1, "annotation_id": number + 100, **times, "lead_time": 2.5}
+    return {"image": image, "source": "web", "id": number, **results, **about}
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_the_minimal_form_says_the_same(read, suffix):
+    region = {**VALUE, "original_width": 6, "original_height": 4}
+    two = [{"choices": ["cat", "dog"]}]
+    _, docs = read(
+        flat(1, label=[region]), flat(2, choice="cat"), flat(3, kinds=two), flat(4, label=[]),
+        suffix=suffix,
+    )  # fmt: skip
+    whole = [task(REGION), task(CHOICE), task({**CHOICE, "value": two[0]}), task()]
+    _, wanted = read(*whole, suffix=suffix)
+    assert [(get_boxes(doc), has_boxes(doc), doc.cats) for doc in docs] == [
+        (get_boxes(doc), has_boxes(doc), doc.cats) for doc in wanted
+    ]
+
+
+def test_of_several_minimal_records_of_a_task_the_last_counts(read):
+    green = {**VALUE, "rectanglelabels": ["green"]}
+    reader, docs = read(flat(1, label=[VALUE]), flat(2), flat(1, label=[green]))
+    assert [[box.label for box in get_boxes(doc)] for doc in docs] == [["green"], []]
+    assert reader.noticed.counts["tasks with several annotations, of which one counts"] == 1
 
 
 def test_what_label_studio_cannot_say_is_counted():
