@@ -16,7 +16,12 @@ from spacy_torch.annotation.kinds import find_questions
 from spacy_torch.annotation.label_studio import LabelStudioLoop
 from spacy_torch.annotation.label_studio_backend import Backend
 from spacy_torch.annotation.label_studio_client import Client
-from spacy_torch.annotation.label_studio_interface import make_interface, write_interface
+from spacy_torch.annotation.label_studio_create import create_project
+from spacy_torch.annotation.label_studio_interface import (
+    make_interface,
+    read_interface,
+    write_interface,
+)
 from spacy_torch.annotation.label_studio_project import Project
 from spacy_torch.annotation.label_studio_tasks import (
     make_question,
@@ -292,8 +297,18 @@ def test_what_is_changed_or_deleted_there_is_heard_of(client, tmp_path):
     assert given["accept"] == ["NEG"]
     client._ask("DELETE", f"api/annotations/{annotation['id']}/", what="annotation")
     assert loop.learn() == 1
-    (given,) = loop.learner.journal.answers.values()
-    assert given["answer"] == "ignore"
+    assert (len(loop.learner.journal), loop.learner.examples) == (0, [])
+
+
+def test_a_project_is_made_of_a_pool(client):
+    pool = [{"text": text} for text in TEXTS]
+    created = create_project(client, "Made of a pool", pool, ["POS", "NEG"])
+    assert created.url == f"{client.url}projects/{created.number}/data"
+    settings = client.project(created.number)
+    assert settings["sampling"] == "Uncertainty sampling"
+    assert read_interface(settings["label_config"]).labels == ("POS", "NEG")
+    shown = [record["data"]["text"] for record in client.tasks(created.number)]
+    assert sorted(shown) == sorted(TEXTS)
 
 
 def test_a_personal_access_token_is_taken_and_a_wrong_one_refused(server, client):

@@ -141,7 +141,9 @@ class FakeLabelStudio:
             self.project |= body
             return 200, self.project
         if where == ("POST", "/api/projects/1/import"):
-            self.add(*(next(iter(task["data"].values())) for task in body))
+            for task in body:
+                ((key, value),) = task["data"].items()
+                self.add(value, key=key)
             return 201, {"task_count": len(body)}
         if where == ("POST", "/api/projects/1/import/predictions"):
             self.predictions += body

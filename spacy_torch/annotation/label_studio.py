@@ -21,7 +21,7 @@ from spacy_torch.annotation.label_studio_tasks import (
 from spacy_torch.annotation.questions import Question, Questions
 from spacy_torch.annotation.tasks import Task
 
-# The annotation that an answer comes from, and when it was changed: it is read once.
+# The annotation that an answer comes from, when it was changed, and its task: it is read once.
 ANNOTATION = "_annotation"
 
 logger = logging.getLogger(__name__)
@@ -80,17 +80,22 @@ class LabelStudioLoop:
         return bool(self._queue)
 
     def learn(self, records: Iterable[Mapping[str, Any]] | None = None) -> int:
-        """Fetch answers and learn from them; how many were new. Any thread may call it."""
+        """Fetch answers and learn from them; how many were new or gone. Any thread may call it.
+
+        An answer whose annotation was deleted is taken back, and may be asked for again.
+        """
         # What one thread has polled must not be read after what another has polled later. A
         # server that asks for predictions while it answers does not meet this lock.
         with self._lock:
-            answers = self._read(self.project.poll() if records is None else records)
+            answers, gone = self._read(self.project.poll() if records is None else records)
+            for key in gone:
+                self.learner.take_back(key)
             if answers:
                 self.learner.receive(answers)
-                self._n_new += len(answers)
+            self._n_new += len(answers) + len(gone)
             if self._queue is not None:
                 self._queue -= {task["_task_hash"] for task in answers}
-        return len(answers)
+        return len(answers) + len(gone)
 
     def predict(self, records: Iterable[Mapping[str, Any]]) -> list[Prediction | None]:
         """What the model says of tasks of the project; None of those that cannot be used.
@@ -137,28 +142,32 @@ class LabelStudioLoop:
             if not is_open or stop.wait(poll):
                 return progress
 
-    def _read(self, records: Iterable[Mapping[str, Any]]) -> list[Task]:
-        """The answers that are new in tasks."""
-        questions, answers = self.learner.questions, []
+    def _read(self, records: Iterable[Mapping[str, Any]]) -> tuple[list[Task], list[int]]:
+        """The answers that are new in tasks, and the questions whose answers are gone."""
+        questions = self.learner.questions
+        answers: list[Task] = []
+        gone: list[int] = []
         for record in records:
             number = int(record["id"])
             question = self._make_question(self.project.sources[number])
             former = self.learner.journal.answers.get(question["_task_hash"], {})
             annotation = _choose_annotation(record)
-            stamp = _stamp(annotation) if annotation is not None else None
+            if annotation is None:
+                # Of two tasks that show the same, only the one that it came from can lose it.
+                if former.get(ANNOTATION, [])[2:] == [number]:
+                    gone.append(question["_task_hash"])
+                continue
+            stamp = [annotation["id"], annotation.get("updated_at"), number]
             if stamp == former.get(ANNOTATION):
                 continue
             try:
-                if annotation is None:  # it was deleted: what it said does not count any more
-                    answer = {**question, "answer": "ignore"}
-                else:
-                    answer = read_annotation(annotation, question, self.project.interface)
+                answer = read_annotation(annotation, question, self.project.interface)
                 questions.check(answer)
             except ValueError as error:
-                self._refuse(annotation or {}, number, error)
+                self._refuse(annotation, number, error)
                 continue
             answers.append({**answer, ANNOTATION: stamp})
-        return answers
+        return answers, gone
 
     def _make_question(self, source: Task) -> Task:
         if source[self._shown] not in self._inputs:  # imported while we were running
@@ -171,7 +180,7 @@ class LabelStudioLoop:
         return {**self._asked.get(question["_task_hash"], {}), **question}
 
     def _refuse(self, annotation: Mapping[str, Any], number: int, error: ValueError) -> None:
-        key, reason = int(annotation.get("id", 0)), str(error)
+        key, reason = int(annotation["id"]), str(error)
         if self.refused.get(key) != reason:
             self.refused[key] = reason
             logger.warning("task %d: an annotation is left out: %s", number, reason)
@@ -279,7 +288,3 @@ def _choose_annotation(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     given = [one for one in found if not one.get("was_cancelled")] or found
     chosen = [one for one in given if one.get("ground_truth")] or given
     return max(chosen, key=lambda one: (str(one.get("updated_at")), one["id"]), default=None)
-
-
-def _stamp(annotation: Mapping[str, Any]) -> list[Any]:
-    return [annotation["id"], annotation.get("updated_at")]

@@ -100,9 +100,14 @@ class Client:
         self._ask("PATCH", f"api/projects/{project}/", settings, what=f"project {project}")
 
     def import_tasks(self, project: int, tasks: Sequence[Mapping[str, Any]]) -> None:
-        """Add tasks to a project."""
+        """Add tasks to a project.
+
+        Raises:
+            ServerGone: there was no answer; they may be there. To add them again could double
+                them: look first.
+        """
         path = f"api/projects/{project}/import"
-        self._ask("POST", path, list(tasks), what=f"project {project}")
+        self._ask("POST", path, list(tasks), what=f"project {project}", once=True)
 
     def tasks(
         self, project: int, *, since: str | None = None, only: Sequence[int] | None = None

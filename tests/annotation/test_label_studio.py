@@ -201,12 +201,48 @@ def test_an_annotation_is_read_once_and_again_when_it_was_changed(fake, start, t
     loop.step()
     assert [record["accept"] for record in written(tmp_path)][1:] == [[other]]
     assert len(loop.learner.journal) == 1
-    fake.change(number, [])  # it was deleted
+
+
+def test_an_answer_that_was_deleted_there_was_never_given(fake, start, tmp_path):
+    loop = start(every=1)
+    before = [doc.cats for doc in loop.learner.nlp.pipe(TEXTS)]
+    number = label_next(fake)
     loop.step()
-    assert written(tmp_path)[-1]["answer"] == "ignore"
-    assert loop.learner._examples == {}
+    assert [doc.cats for doc in loop.learner.nlp.pipe(TEXTS)] != before
+    annotations = fake.tasks[number]["annotations"]
+    fake.change(number, [])
+    assert loop.learn() == 1
+    assert loop.learn() == 0
+    assert (loop.learner.examples, len(loop.learner.journal)) == ([], 0)
+    assert [doc.cats for doc in loop.learner.nlp.pipe(TEXTS)] == before
+    assert len(Journal(tmp_path / "answers.jsonl")) == 0
+    # It is as open as it was, and may be answered again.
+    asked = loop.learner.ask(len(TEXTS))
+    assert fake.tasks[number]["data"]["text"] in {task["text"] for task in asked}
+    fake.change(number, annotations)
+    assert loop.learn() == 1
+    assert len(loop.learner.journal) == 1
+
+
+def test_what_was_deleted_while_nobody_listened_is_taken_back_at_the_start(fake, start, tmp_path):
+    loop = start()
+    number = label_next(fake)
     loop.step()
-    assert len(written(tmp_path)) == 3
+    fake.change(number, [])
+    again = start()
+    assert len(again.learner.journal) == 0
+    assert len(Journal(tmp_path / "answers.jsonl")) == 0
+
+
+def test_a_task_that_shows_the_same_does_not_delete_the_answer(fake, start):
+    loop = start()
+    fake.add(TEXTS[0])
+    loop.step()
+    fake.annotate(1, choose("POS"))
+    loop.step()
+    fake.change(len(fake.tasks), [])  # the other task was changed, and has no annotation
+    loop.step()
+    assert [task["accept"] for task in loop.learner.journal.answers.values()] == [["POS"]]
 
 
 def test_of_several_annotations_the_ground_truth_counts_or_else_the_latest(fake, start, tmp_path):
