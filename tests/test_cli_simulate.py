@@ -33,7 +33,8 @@ QUICK = ("--answers", 8, "--batch", 4, "--seeds", 2, "--epochs", 1)
 def test_the_report_and_the_table_are_written(run, files):
     code, output = run(
         files / "config.cfg", files / "gold.jsonl", *QUICK, "--baselines", "random,tfidf",
-        "--html", files / "out" / "report.html", "--csv", files / "out" / "runs.csv",
+        "--pupils", "bow", "--html", files / "out" / "report.html",
+        "--csv", files / "out" / "runs.csv",
     )  # fmt: skip
     assert code == 0, output
     assert "34 inputs to ask about, 14 to be tested on" in output
@@ -41,13 +42,14 @@ def test_the_report_and_the_table_are_written(run, files):
     assert "These are 2 seeds" in output
     assert "<svg" in (files / "out" / "report.html").read_text()
     rows = (files / "out" / "runs.csv").read_text().splitlines()
-    assert len(rows) == 1 + 2 * 4 * 2  # checkpoints, contestants with what follows them, seeds
+    # Checkpoints, contestants with what follows them, seeds; and what two of them teach.
+    assert len(rows) == 1 + 2 * 4 * 2 + 2 * 2
 
 
 def test_without_scikit_learn_the_others_take_part(run, files, monkeypatch):
     monkeypatch.setattr("spacy_torch.annotation.tfidf.has_scikit_learn", lambda: False)
     code, output = run(
-        files / "config.cfg", files / "gold.jsonl", *QUICK, "--kind", "binary",
+        files / "config.cfg", files / "gold.jsonl", *QUICK, "--kind", "binary", "--pupils", "",
         "--baselines", "random,tfidf", "--html", files / "report.html",
     )  # fmt: skip
     assert code == 0, output

@@ -17,6 +17,8 @@ from spacy_torch.annotation.upstream import Upstream
 
 EXCLUSIVE = ("torch_textcat", "textcat")
 MULTILABEL = ("torch_textcat_multilabel", "textcat_multilabel")
+OF_PICTURES = ("torch_image_classifier", "torch_image_classifier_multilabel")
+ALL = EXCLUSIVE + MULTILABEL + OF_PICTURES
 
 
 def build_pipeline(config: Mapping[str, Any], *, seed: int) -> Language:
@@ -26,7 +28,7 @@ def build_pipeline(config: Mapping[str, Any], *, seed: int) -> Language:
 
 
 def find_classifier(
-    nlp: Language, name: str | None = None, *, factories: Sequence[str] = EXCLUSIVE + MULTILABEL
+    nlp: Language, name: str | None = None, *, factories: Sequence[str] = ALL
 ) -> str:
     """The name of the first classifier of a pipeline, or the given one if it is one.
 

@@ -8,16 +8,21 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import spacy
+from spacy.language import Language
 from thinc.api import Config
 
 from spacy_torch.annotation.active import Settings
-from spacy_torch.annotation.classifier_pipeline import build_pipeline
+from spacy_torch.annotation.classifier_pipeline import OF_PICTURES, build_pipeline
 from spacy_torch.annotation.simulation import Contestant
 from spacy_torch.annotation.strategies import Strategy, build_random
 from spacy_torch.annotation.subjects import find_subject
+from spacy_torch.annotation.transfer import Pupil
 
 Baseline = Literal["random", "slow", "tfidf", "bow", "ensemble"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+
+# Those that learn, at the end of each session, what was asked for another model.
+PUPILS: tuple[str, ...] = ("slow", "bow", "ensemble")
 
 FOLLOWER = "TF-IDF + logistic regression"
 
@@ -28,6 +33,7 @@ def list_contestants(
     strategy: Strategy,
     strategy_name: str,
     baselines: Sequence[str] = BASELINES,
+    pupils: Sequence[str] = (),
     component: str | None = None,
     settings: Settings | None = None,
 ) -> list[Contestant]:
@@ -39,26 +45,37 @@ def list_contestants(
             what the strategy asked (whether those labels help others, too); "bow" and
             "ensemble", spaCy's own. What a config has no part for is left out, and so are
             those for classes where the component learns something else.
+        pupils: of the other models those that are taught, at the end of each session of the
+            strategy and of random order, what was answered in it.
 
     Raises:
-        ValueError: a baseline is unknown, or the pipeline has nothing that can be simulated.
+        ValueError: a baseline or pupil is unknown, or nothing in the pipeline can be simulated.
     """
-    unknown = sorted(set(baselines) - set(BASELINES))
-    if unknown:
-        raise ValueError(f"unknown baselines {unknown}: choose of {list(BASELINES)}")
+    for given, known in ((baselines, BASELINES), (pupils, PUPILS)):
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            what = "baselines" if known is BASELINES else "pupils"
+            raise ValueError(f"unknown {what} {unknown}: choose of {list(known)}")
     nlp = build_pipeline(config, seed=0)
     subject = find_subject(nlp, component)
     name = subject.find_component(nlp, component)
     if subject.name != "classes":
         baselines = [baseline for baseline in baselines if baseline == "random"]
+        pupils = []
     # Chance needs no scores: it looks at what it asks about only.
     settings = settings or Settings()
     by_chance = replace(settings, window=settings.batch)
-    follows = "tfidf" in baselines
+    follows = "tfidf" in baselines and nlp.get_pipe_meta(name).factory not in OF_PICTURES
 
     def at_random(title: str, config: Mapping[str, Any], component: str) -> Contestant:
         return Contestant(title, config, build_random(), component, by_chance)
 
+    others = _list_others(nlp, name)
+    taught = [
+        Pupil(title, other, component_of_other)
+        for short, (title, other, component_of_other) in others.items()
+        if short in pupils
+    ]
     found = [
         Contestant(
             f"the model, {strategy_name}",
@@ -67,23 +84,38 @@ def list_contestants(
             name,
             settings,
             f"{FOLLOWER}, {strategy_name}" if follows else None,
+            taught,
         )
     ]
     if "random" in baselines:
         model = at_random("the model, random order", config, name)
-        found.append(replace(model, follower=f"{FOLLOWER}, random order" if follows else None))
-    slow = nlp.config["components"][name]["model"].get("slow")
-    if "slow" in baselines and slow is not None:
+        follower = f"{FOLLOWER}, random order" if follows else None
+        found.append(replace(model, follower=follower, pupils=taught))
+    found += [
+        at_random(f"{title}, random order", other, component_of_other)
+        for short, (title, other, component_of_other) in others.items()
+        if short in baselines
+    ]
+    return found
+
+
+def _list_others(nlp: Language, name: str) -> dict[str, tuple[str, Mapping[str, Any], str]]:
+    """Other classifiers that could learn the same: name, config and component."""
+    found: dict[str, tuple[str, Mapping[str, Any], str]] = {}
+    slow = nlp.config["components"][name].get("model", {}).get("slow")
+    if slow is not None:
         alone = Config(copy.deepcopy(dict(nlp.config)))
         alone["components"][name]["model"] = slow
-        found.append(at_random("its slow part alone, random order", alone, name))
+        found["slow"] = "its slow part alone", alone, name
     factory = nlp.get_pipe_meta(name).factory.removeprefix("torch_")
-    for baseline, model in (("bow", _make_bow(factory)), ("ensemble", None)):
-        if baseline in baselines:
+    if factory in ("textcat", "textcat_multilabel"):
+        for short, title, config in (
+            ("bow", "spacy.TextCatBOW.v3", {"model": _make_bow(factory)}),
+            ("ensemble", "spacy.TextCatEnsemble.v2", {}),
+        ):
             stock = spacy.blank(nlp.lang or "xx")
-            stock.add_pipe(factory, config={} if model is None else {"model": model})
-            title = {"bow": "spacy.TextCatBOW.v3", "ensemble": "spacy.TextCatEnsemble.v2"}[baseline]
-            found.append(at_random(f"{title}, random order", stock.config, factory))
+            stock.add_pipe(factory, config=config)
+            found[short] = title, stock.config, factory
     return found
 
 

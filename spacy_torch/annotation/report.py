@@ -14,6 +14,7 @@ from spacy_torch.annotation.summary import (
     TARGETS,
     Summary,
     compare_first,
+    compare_lessons,
     find_best,
     say,
     summarize,
@@ -77,6 +78,7 @@ _PAGE = """<!doctype html>
 <p class="soft">{everyone_note}</p>
 <h2>Against the others: {first}</h2>
 <div class="wide">{differences}</div>
+{lessons}
 <h2>The last questions: {first}</h2>
 <p class="soft">{questions_note}</p>
 <div class="wide">{questions}</div>
@@ -113,6 +115,7 @@ def make_report(simulation: Simulation, *, title: str = "") -> str:
         everyone_note=escape(_note_everyone(simulation)),
         first=escape(simulation.names[0]),
         differences=_differences(simulation),
+        lessons=_lessons(simulation),
         questions_note=escape(
             "Of the first seed, the last one first. The score is how sure the model was: of a "
             "yes-or-no question that the answer is yes, of a choice that its first guess is right, "
@@ -194,6 +197,34 @@ def _differences(simulation: Simulation) -> str:
         for name, one in compare_first(simulation).items()
     ]
     return _table(["", "area", "95 % interval", "wins / ties / losses", "it is"], rows)
+
+
+def _lessons(simulation: Simulation) -> str:
+    found = compare_lessons(simulation)
+    if not found:
+        return ""
+    teachers = list(found[0].scores)
+    rows: list[list[Any]] = []
+    for lesson in found:
+        scores = [lesson.scores[teacher] for teacher in teachers]
+        row = [
+            lesson.name,
+            *(f"{mean:.3f} ({low:.3f}–{high:.3f})" for mean, (low, high) in scores),
+        ]
+        for one in lesson.gain.values():
+            kind = {"better": "good", "worse": "bad"}.get(one.verdict, "soft")
+            row += [f"{one.mean:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}", (kind, one.verdict)]
+        rows.append(row)
+    header = ["", *(f"taught by {teacher}" for teacher in teachers)]
+    header += ["first against other", "95 % interval", "it is"] * len(found[0].gain)
+    note = (
+        f"The {simulation.metric} of other models that learn, from nothing, all that a contestant "
+        "was told in a session: whether labels that one model asked for are good for others."
+    )
+    return (
+        f'<h2>What the answers teach others</h2>\n<p class="soft">{escape(note)}</p>\n'
+        f'<div class="wide">{_table(header, rows)}</div>'
+    )
 
 
 def _questions(simulation: Simulation) -> str:

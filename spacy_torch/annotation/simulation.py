@@ -9,24 +9,18 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.util import get_sourced_components
 
 from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.class_subject import make_truth, measure_classes
-from spacy_torch.annotation.classifier_pipeline import build_pipeline
+from spacy_torch.annotation.entrant import begin, measure_pipeline
 from spacy_torch.annotation.gold import GoldData
 from spacy_torch.annotation.oracle import Noise, Oracle
-from spacy_torch.annotation.questions import Questions, make_doc
 from spacy_torch.annotation.strategies import Strategy
 from spacy_torch.annotation.subject import Measured, Subject
 from spacy_torch.annotation.subjects import SUBJECTS
 from spacy_torch.annotation.tasks import Task
 from spacy_torch.annotation.tfidf import TfidfRegression
-
-# How many documents are predicted at a time.
-BATCH = 256
+from spacy_torch.annotation.transfer import Pupil, Transfer, teach
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +35,7 @@ class Contestant:
         settings: of the loop; None for those of the protocol.
         follower: the name of a run of TF-IDF and logistic regression, fitted anew at each
             checkpoint on what this one was told; None for none.
+        pupils: other models that are taught, at the end, what this one was told.
     """
 
     name: str
@@ -49,6 +44,7 @@ class Contestant:
     component: str | None = None
     settings: Settings | None = None
     follower: str | None = None
+    pupils: Sequence[Pupil] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +123,7 @@ class Simulation:
     """All runs, and what they were about.
 
     Attributes:
+        transfers: how good other models became by the answers.
         ceiling: the score of the first contestant's model with the answers to the whole
             pool, one seed; None if it was not asked for.
     """
@@ -135,6 +132,7 @@ class Simulation:
     protocol: Protocol
     runs: Sequence[Run]
     ceiling: float | None = None
+    transfers: Sequence[Transfer] = ()
 
     @property
     def names(self) -> list[str]:
@@ -186,17 +184,21 @@ def simulate(
     if len(set(names)) < len(names) or not names:
         raise ValueError(f"contestants need different names, got {names}")
     runs: list[Run] = []
+    transfers: list[Transfer] = []
     for seed in range(protocol.seeds):
         for contestant in contestants:
-            for run in _Session(data, contestant, protocol, seed).play():
-                runs.append(run)
-                if on_run is not None:
+            session = _Session(data, contestant, protocol, seed)
+            played = session.play()
+            transfers += session.teach_others(played[0].answered)
+            runs += played
+            if on_run is not None:
+                for run in played:
                     on_run(run)
     top = None
     if ceiling:
         everything = replace(protocol, noise=Noise())
         top = _Session(data, contestants[0], everything, 0).learn_all()
-    return Simulation(data, protocol, runs, top)
+    return Simulation(data, protocol, runs, top, transfers)
 
 
 class _Session:
@@ -211,9 +213,16 @@ class _Session:
         self.seed = seed
         self.subject = SUBJECTS[data.subject]
         start = perf_counter()
-        nlp, questions = begin(contestant, data, protocol.kind, seed=seed)
+        questions = begin(
+            contestant.config,
+            data,
+            protocol.kind,
+            component=contestant.component,
+            seed=seed,
+            name=contestant.name,
+        )
         self.learner = ActiveLearner(
-            nlp,
+            questions.nlp,
             questions,
             [gold.task for gold in data.pool],
             strategy=contestant.strategy,
@@ -251,6 +260,20 @@ class _Session:
             runs.append(Run(self.contestant.follower, self.seed, followed))
         return runs
 
+    def teach_others(self, answered: Sequence[Task]) -> list[Transfer]:
+        return [
+            teach(
+                pupil,
+                answered,
+                self.data,
+                self.protocol.kind,
+                settings=self.protocol.settings,
+                seed=self.seed,
+                taught_by=self.contestant.name,
+            )
+            for pupil in self.contestant.pupils
+        ]
+
     def learn_all(self) -> float:
         tasks = self._ask([gold.task for gold in self.data.pool], np.random.default_rng(self.seed))
         self.learner.receive(self.oracle.answer(task) for task in tasks)
@@ -278,45 +301,6 @@ class _Session:
         rarest = self.data.rarest
         n_found = sum(gold.key in asked for gold in self.data.pool if rarest in gold.labels)
         return Checkpoint(len(answered), *measured, n_found)
-
-
-def begin(
-    contestant: Contestant, data: GoldData, kind: str, *, seed: int
-) -> tuple[Language, Questions]:
-    """A pipeline that knows the pool and its labels, but no answer, and questions about it.
-
-    Raises:
-        ValueError: it is for another number of labels than the data has.
-    """
-    subject = SUBJECTS[data.subject]
-    nlp = build_pipeline(contestant.config, seed=seed)
-    name = subject.find_component(nlp, contestant.component)
-    is_multilabel = nlp.get_pipe_meta(name).factory.endswith("_multilabel")
-    if data.subject == "classes" and is_multilabel == data.exclusive:
-        raise ValueError(
-            f"{contestant.name}: {name!r} is for "
-            f"{'any number of labels' if is_multilabel else 'exactly one label'}, but the data "
-            f"has {'exactly one' if data.exclusive else 'another number'} for each input: use "
-            "the other component"
-        )
-    # Made by the pipeline alone, as there are no labels yet to ask about.
-    docs = [make_doc(nlp, gold.task) for gold in data.pool]
-    trained = get_sourced_components(dict(contestant.config))
-    subject.initialize(nlp, name, labels=data.labels, docs=docs, trained=trained)
-    return nlp, subject.make_questions(nlp, name, kind)
-
-
-def measure_pipeline(questions: Questions, docs: Sequence[Doc], data: GoldData) -> Measured:
-    """How good a component is on the documents of the test."""
-    subject = SUBJECTS[data.subject]
-    found = [
-        subject.predict(
-            questions.component, questions.upstream.annotate(docs[start : start + BATCH])
-        )
-        for start in range(0, len(docs), BATCH)
-    ]
-    true = [gold.true for gold in data.test]
-    return subject.measure(found, true, labels=data.labels, exclusive=data.exclusive)
 
 
 def find_kind(data: GoldData, kind: str = "") -> str:

@@ -48,6 +48,21 @@ class Summary:
     learning: tuple[float, float] | None
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a model was worth that learned from the answers of others.
+
+    Attributes:
+        name: of the model.
+        scores: the mean score on the test, with its 95 % interval, by whose answers.
+        gain: by the answers of the first instead of those of each other.
+    """
+
+    name: str
+    scores: dict[str, tuple[float, tuple[float, float]]]
+    gain: dict[str, Difference]
+
+
 def summarize(simulation: Simulation) -> list[Summary]:
     """One summary for each contestant, in order."""
     best = find_best(simulation)
@@ -69,6 +84,23 @@ def compare_first(simulation: Simulation) -> dict[str, Difference]:
     return {name: compare(ours, [run.area for run in simulation.of(name)]) for name in others}
 
 
+def compare_lessons(simulation: Simulation) -> list[Lesson]:
+    """How good each other model became, by the answers of each contestant that had pupils."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in sorted(simulation.transfers, key=lambda transfer: transfer.seed):
+        found.setdefault(one.name, {}).setdefault(one.taught_by, []).append(one.score)
+    lessons: list[Lesson] = []
+    for name, by_teacher in found.items():
+        scores = {
+            teacher: (float(np.mean(values)), bootstrap_interval(values))
+            for teacher, values in by_teacher.items()
+        }
+        first, *others = by_teacher
+        gain = {other: compare(by_teacher[first], by_teacher[other]) for other in others}
+        lessons.append(Lesson(name, scores, gain))
+    return lessons
+
+
 def say(simulation: Simulation) -> list[str]:
     """What came out, in sentences; also that the first contestant lost, if it did."""
     first = simulation.names[0]
@@ -83,6 +115,7 @@ def say(simulation: Simulation) -> list[str]:
         }[found.verdict]
         verdict = verdict[0].upper() + verdict[1:]
         said.append(f"{verdict}: {found.mean:+.3f} in area ({interval}; {counts}).")
+    said += [sentence for lesson in compare_lessons(simulation) for sentence in _say(lesson)]
     if simulation.protocol.seeds < 5:
         said.append(
             f"These are {simulation.protocol.seeds} seeds: intervals of so few are too narrow."
@@ -91,7 +124,7 @@ def say(simulation: Simulation) -> list[str]:
 
 
 def write_csv(simulation: Simulation, path: str | Path) -> None:
-    """A row for each checkpoint of each session."""
+    """A row for each checkpoint of each session, and for each model that others taught."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf8", newline="") as file:
@@ -106,6 +139,29 @@ def write_csv(simulation: Simulation, path: str | Path) -> None:
                         f"{point.learning:.4f}",
                     ]
                 )  # fmt: skip
+        for one in simulation.transfers:
+            writer.writerow(
+                [
+                    f"{one.name}, taught by {one.taught_by}", one.seed, one.n_answers,
+                    f"{one.score:.5f}", f"{one.calibration_error:.5f}", "", "",
+                    f"{one.seconds:.4f}",
+                ]
+            )  # fmt: skip
+
+
+def _say(lesson: Lesson) -> list[str]:
+    first, name = next(iter(lesson.scores)), lesson.name
+    said: list[str] = []
+    for other, found in lesson.gain.items():
+        verdict = {
+            "better": f"The answers of {first} teach {name} more than those of {other}",
+            "worse": f"The answers of {first} teach {name} less than those of {other}",
+            "no difference shown": f"Whether the answers of {first} teach {name} more than those "
+            f"of {other} cannot be shown",
+        }[found.verdict]
+        interval = f"95 % interval {found.low:+.3f} to {found.high:+.3f}"
+        said.append(f"{verdict}: {found.mean:+.3f} at the end ({interval}).")
+    return said
 
 
 def _summarize(name: str, runs: Sequence[Run], best: float) -> Summary:

@@ -29,6 +29,9 @@ def torch_simulate(
     baselines: str = Opt(
         "random,slow,tfidf,bow,ensemble", "--baselines", "-b", help="Comma-separated"
     ),
+    pupils: str = Opt(
+        "slow,bow,ensemble", "--pupils", help="Models that learn the same at the end, or none"
+    ),
     answers: int = Opt(200, "--answers", "-n", help="Questions of a session"),
     seeds: int = Opt(5, "--seeds", "-s", help="Sessions of each contestant"),
     batch: int = Opt(10, "--batch", help="Questions at a time"),
@@ -84,6 +87,7 @@ def torch_simulate(
             strategy=registry.get("torch_query_strategies", strategy)(),
             strategy_name=strategy.removeprefix("spacy-torch.").removesuffix(".v1"),
             baselines=wanted,
+            pupils=[pupil for pupil in pupils.split(",") if pupil],
             component=name,
             settings=settings,
         )

@@ -1,12 +1,17 @@
 """Who takes part in a simulation of a given config."""
 
+import csv
+
 import pytest
 from spacy.util import registry
 from tiny_gold import FAST, make_config, make_data
 
 from spacy_torch.annotation.active import Settings
 from spacy_torch.annotation.contestants import list_contestants
+from spacy_torch.annotation.oracle import Noise
+from spacy_torch.annotation.report import make_report
 from spacy_torch.annotation.simulation import Protocol, simulate
+from spacy_torch.annotation.summary import compare_lessons, say, write_csv
 
 SLOW = {
     "@architectures": "spacy-torch.TextCat.v1",
@@ -51,6 +56,70 @@ def test_what_a_config_has_no_part_for_or_nobody_wants_is_left_out():
     assert multilabel[1].config["components"]["textcat_multilabel"]["model"][
         "exclusive_classes"
     ] is False  # fmt: skip
+
+
+def test_models_of_pictures_meet_no_models_of_texts():
+    contestants = make_contestants(None, "torch_image_classifier")
+    assert [one.name for one in contestants] == [
+        "the model, Margin", "the model, random order", "its slow part alone, random order",
+    ]  # fmt: skip
+    assert [one.follower for one in contestants] == [None] * 3
+
+
+def test_other_models_are_taught_what_the_strategy_and_chance_asked(tmp_path):
+    wanted = {"baselines": ["random"], "pupils": ["bow", "slow"]}
+    contestants = make_contestants({**FAST, "slow": SLOW}, **wanted)
+    data = make_data()
+    protocol = Protocol(answers=32, seeds=2, settings=SETTINGS)
+    found = simulate(data, contestants, protocol)
+    taught = [(one.seed, one.taught_by, one.name) for one in found.transfers]
+    assert taught == [
+        (seed, teacher, pupil)
+        for seed in range(2)
+        for teacher in ("the model, Margin", "the model, random order")
+        for pupil in ("its slow part alone", "spacy.TextCatBOW.v3")
+    ]
+    assert {one.n_answers for one in found.transfers} == {32}
+    print(
+        [(one.name, one.score) for one in found.transfers],
+        [r.checkpoints[-1].score for r in found.runs],
+    )
+    assert all(one.score > 0.9 for one in found.transfers if one.name == "its slow part alone")
+    assert all(0 < one.score <= 1 and one.seconds > 0 for one in found.transfers)
+    slow, bow = compare_lessons(found)
+    by_margin = [one.score for one in found.transfers if one.taught_by == "the model, Margin"]
+    assert slow.scores["the model, Margin"][0] == pytest.approx(sum(by_margin[::2]) / 2)
+    assert bow.scores["the model, Margin"][0] == pytest.approx(sum(by_margin[1::2]) / 2)
+    (gain,) = bow.gain.values()
+    assert gain.mean == pytest.approx(
+        bow.scores["the model, Margin"][0] - bow.scores["the model, random order"][0]
+    )
+    page = make_report(found)
+    assert "What the answers teach others" in page
+    assert "taught by the model, random order" in page
+    assert any("spacy.TextCatBOW.v3" in sentence for sentence in say(found))
+    write_csv(found, tmp_path / "runs.csv")
+    with (tmp_path / "runs.csv").open(encoding="utf8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 8 + 8
+    assert rows[-1]["name"] == "spacy.TextCatBOW.v3, taught by the model, random order"
+    assert float(rows[-1]["score"]) == pytest.approx(found.transfers[-1].score, abs=1e-5)
+
+
+def test_a_pupil_begins_from_nothing_and_learns_only_what_was_answered():
+    (contestant,) = make_contestants(baselines=[], pupils=["bow"])
+    protocol = Protocol(answers=4, seeds=1, settings=SETTINGS, noise=Noise(ignored=1.0))
+    found = simulate(make_data(), [contestant], protocol)
+    (transfer,) = found.transfers
+    # It says the same of all texts, whichever that is.
+    always = (pytest.approx(found.chance), pytest.approx(1 - found.chance))
+    assert transfer.score in always
+    assert compare_lessons(found)[0].gain == {}
+
+
+def test_an_unknown_pupil_is_refused():
+    with pytest.raises(ValueError, match=r"unknown pupils \['svm'\]: choose of .*'bow'"):
+        make_contestants(pupils=["svm"])
 
 
 def test_an_unknown_baseline_is_refused():
