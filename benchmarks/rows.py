@@ -59,6 +59,9 @@ TABLES: dict[str, dict[str, str]] = {
         "processes_equality": "benchmarks.processes:measure_equality",
         "processes_speed": "benchmarks.processes:measure_speed",
         "killed_training": "benchmarks.killed_training:measure",
+        "annotate_ray": "benchmarks.annotate_ray:measure",
+        "annotate_engines": "benchmarks.annotate_engines:measure",
+        "n_process": "benchmarks.n_process:measure",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

@@ -60,7 +60,7 @@ OURS = {
     "distributed": {"distributed", "bridge"},
     "training": {"training", "distributed", "features", "bridge"},
     "annotation": {"annotation", "features", "registry"},
-    "inference": {"inference", "features", "bridge"},
+    "inference": {"inference", "training.lines", "features", "bridge"},
     "export": {"export", "training", "features", "bridge", "nn"},
     "comparison": set(),
     "show": {"features"},

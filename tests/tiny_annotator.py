@@ -3,16 +3,22 @@
 from pathlib import Path
 
 import spacy
+import troubles
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-TROUBLES = Path(__file__).parent / "inference" / "troubles.py"
+TROUBLES = Path(troubles.__file__)
 WORDS = ["card", "rate", "money", "lost", "new", "abroad", "fee", "app"]
 
 
-def save_pipeline(folder: Path, *, troubles: Path | None = None) -> Path:
-    """Save a classifier that has learned a little, with a component that fails if wanted."""
+def save_pipeline(folder: Path, *, trouble: Path | None = None) -> Path:
+    """Save a classifier that has learned a little, with a component that fails if wanted.
+
+    Args:
+        folder: where to.
+        trouble: the folder of `troubles.Troubles`, which comes last; None for no such component.
+    """
     nlp = spacy.blank("en")
     model = {
         "@architectures": "spacy-torch.TextCatBOW.v1",
@@ -28,9 +34,9 @@ def save_pipeline(folder: Path, *, troubles: Path | None = None) -> Path:
     optimizer = nlp.initialize(lambda: examples)
     for _ in range(3):
         nlp.update(examples, sgd=optimizer)
-    if troubles is not None:
-        troubles.mkdir(exist_ok=True)
-        nlp.add_pipe("tests_troubles", config={"folder": str(troubles)})
+    if trouble is not None:
+        trouble.mkdir(exist_ok=True)
+        nlp.add_pipe("tests_troubles", config={"folder": str(trouble)})
     nlp.to_disk(folder)
     return folder
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ import srsly
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
-from spacy.util import import_file, is_package, minibatch, raise_error
+from spacy.util import is_package, minibatch, raise_error
 
 from spacy_torch.bridge.atomic import replacing, replacing_together
 
@@ -259,7 +261,7 @@ _loading = threading.Lock()
 def _load(annotator: Annotator) -> _Loaded:
     try:
         if annotator.code is not None:
-            import_file("python_code", annotator.code)
+            _run_code(str(annotator.code), os.stat(annotator.code).st_mtime_ns)
         nlp = spacy.load(annotator.pipeline, disable=annotator.disable)
     except OSError as error:
         raise OSError(
@@ -270,6 +272,22 @@ def _load(annotator: Annotator) -> _Loaded:
     # A handler that drops documents would hide which one it was.
     nlp.set_error_handler(raise_error)
     return _Loaded(nlp)
+
+
+@functools.cache
+def _run_code(path: str, changed: int) -> None:
+    """Run a file once in this process, and again only after it has changed.
+
+    spaCy's own `import_file` leaves no module behind, without which it cannot see that a
+    component is registered again from the same file, and refuses that.
+    """
+    name = f"annotator_code_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"code must be a Python file (.py), got {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
 
 
 def _absolute(path: str | Path) -> str:

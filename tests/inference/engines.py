@@ -7,9 +7,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from tiny_annotator import TROUBLES, read_scores
+from tiny_annotator import TROUBLES, read_scores, save_pipeline
 
 from spacy_torch import Annotator
 
@@ -89,12 +90,28 @@ def start_dask() -> Iterator[Job]:
         yield run
 
 
-STARTS = {"ray": start_ray, "spark": start_spark, "dask": start_dask}
+@contextmanager
+def start_alone() -> Iterator[Job]:
+    """One process, this one."""
+    yield lambda records, annotator: annotator(records)
 
 
-def main(engine: str, pipeline: str) -> None:
-    """Run both jobs on the records that come in as JSON."""
+STARTS = {"ray": start_ray, "spark": start_spark, "dask": start_dask, "alone": start_alone}
+
+
+def main(engine: str, pipeline: str, troubles: str) -> None:
+    """Run both jobs on the records that come in as JSON.
+
+    Args:
+        engine: the name of one.
+        pipeline: a folder; the pipeline is made if it is not there.
+        troubles: the folder of the component that fails. This process alone is not killed.
+    """
     undisturbed, killed = json.load(sys.stdin)
+    if not Path(pipeline).exists():
+        save_pipeline(Path(pipeline), trouble=Path(troubles))
+    if engine == "alone":
+        (Path(troubles) / "killed").touch()
     annotator = Annotator(pipeline, batch_size=10, code=TROUBLES)
     with STARTS[engine]() as run:
         found = [run(records, annotator) for records in (undisturbed, killed)]

@@ -1,4 +1,6 @@
+import gc
 import logging
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +10,6 @@ import spacy
 import srsly
 import torch
 from spacy.tokens import Doc, DocBin
-from spacy.util import import_file
 from tiny_annotator import TROUBLES, make_texts, read_scores, save_pipeline
 
 from spacy_torch import Annotator
@@ -19,9 +20,8 @@ TEXTS = make_texts(30)
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
-    import_file("troubles", TROUBLES)
     folder = tmp_path_factory.mktemp("pipeline")
-    return save_pipeline(folder / "model", troubles=folder / "troubles")
+    return save_pipeline(folder / "model", trouble=folder / "troubles")
 
 
 @pytest.fixture
@@ -223,6 +223,24 @@ def test_vocabulary_does_not_grow_with_the_documents(annotator):
     assert len(strings) == before
 
 
+def test_nothing_of_a_block_is_left_behind(annotator):
+    def count(texts):
+        for row in annotator.stream(texts):
+            del row
+        gc.collect()
+        return len(gc.get_objects())
+
+    texts = [f"{text} {i}" for i in range(20) for text in TEXTS]
+    count(texts)  # what is made once and kept
+    before = count(texts)
+    assert count([f"other {text}" for text in texts]) - before < len(texts) / 10
+
+
+def test_eight_threads_annotate_like_one(pipeline):
+    one, eight = (Annotator(pipeline, threads=number)(TEXTS) for number in (1, 8))
+    assert [read_scores(row["doc"]) for row in eight] == [read_scores(row["doc"]) for row in one]
+
+
 def test_disabled_components_do_not_run(pipeline):
     (row,) = Annotator(pipeline, disable=["torch_textcat"])(["my card"])
     assert read_scores(row["doc"]) == ("my card", {})
@@ -234,6 +252,26 @@ def test_relative_folder_is_meant_from_here(pipeline, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert annotator.pipeline == str(pipeline)
     assert annotator(["my card"])[0]["error"] is None
+
+
+def test_code_is_run_once_and_again_when_it_has_changed(pipeline, tmp_path):
+    code, runs = tmp_path / "my_code.py", tmp_path / "runs.txt"
+    lines = f"with open({str(runs)!r}, 'a') as file:\n    file.write('.')\n"
+    code.write_text(lines, encoding="utf-8")
+    for mtime, expected in [(1, "."), (1, "."), (2, ".."), (2, "..")]:
+        os.utime(code, (mtime, mtime))
+        Annotator(pipeline, code=code).load()
+        assert runs.read_text(encoding="utf-8") == expected
+
+
+def test_code_may_be_imported_already(pipeline):
+    assert Annotator(pipeline, code=TROUBLES)(["my card"])[0]["error"] is None
+
+
+def test_code_must_be_a_python_file(pipeline, tmp_path):
+    (tmp_path / "code.txt").touch()
+    with pytest.raises(ValueError, match=r"code must be a Python file \(.py\), got .*code.txt"):
+        Annotator(pipeline, code=tmp_path / "code.txt").load()
 
 
 def test_pipeline_that_is_not_there_names_the_machine():

@@ -8,10 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from spacy.util import import_file
-from tiny_annotator import TROUBLES, make_texts, read_scores, save_pipeline
-
-from spacy_torch import Annotator
+from tiny_annotator import make_texts
 
 HERE = Path(__file__).parent
 RECORDS = [{"id": i, "text": text} for i, text in enumerate(make_texts(120))]
@@ -24,27 +21,19 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", params=["ray", "spark", "dask"])
 def answer(request, tmp_path_factory):
     """The rows of an engine and of this process, for both jobs, and what workers left."""
-    import_file("troubles", TROUBLES)
     folder = tmp_path_factory.mktemp(request.param)
-    pipeline = save_pipeline(folder / "model", troubles=folder / "troubles")
-    output = run_program(request.param, str(pipeline), folder=folder)
-    found = [sorted(rows) for rows in json.loads(output.splitlines()[-1])]
+    alone = run_program("alone", folder)  # makes the pipeline
+    for path in (folder / "troubles").iterdir():
+        path.unlink()
+    found = run_program(request.param, folder)
     left = {path.name for path in (folder / "troubles").iterdir()}
-    annotator = Annotator(pipeline)
-    alone = [
-        [
-            [row["id"], row["text"], row["doc"] and _as_list(row["doc"]), row["error"]]
-            for row in annotator(records)
-        ]
-        for records in (RECORDS, KILLING)
-    ]
     return found, alone, left
 
 
-def run_program(engine, pipeline, *, folder):
-    """Give it five minutes; what it started is ended with it."""
+def run_program(engine, folder):
+    """The rows of both jobs, by their ids. It has five minutes; what it started ends with it."""
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "engines.py"), engine, pipeline],
+        [sys.executable, str(HERE / "engines.py"), engine, folder / "model", folder / "troubles"],
         env={
             **os.environ,
             "PYTHONPATH": str(HERE.parent),
@@ -65,11 +54,7 @@ def run_program(engine, pipeline, *, folder):
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert process.returncode == 0, errors
-    return output
-
-
-def _as_list(data):
-    return list(read_scores(data))
+    return [sorted(rows) for rows in json.loads(output.splitlines()[-1])]
 
 
 def test_every_document_comes_once_and_as_from_one_process(answer):
