@@ -159,6 +159,18 @@ def _compare_strategies(name: str, data: GoldData, settings: Settings) -> list[F
             aim=None,
         ),
     ]
+    for one in (ALONE, MARGIN):
+        errors = [100 * run.checkpoints[-1].calibration_error for run in found.of(one)]
+        figures.append(
+            Figure(
+                f"{name}, {one}: expected calibration error at the end",
+                "-",
+                errors,
+                10.0 if one == ALONE else None,
+                "lower",
+                unit="points",
+            )
+        )
     for noise, what in [
         (Noise(flipped=0.2), "20 % of the answers wrong"),
         (Noise(ignored=0.2), "20 % passed over"),

@@ -80,19 +80,43 @@ def test_penalty_and_scale_are_the_best_by_leaving_out_one_after_the_other():
     rows, targets = make_rows(14, 4, seed=3), make_targets(14, 3, seed=3)
     ridge = fit_ridge(rows, targets, exclusive=True)
     importance = balance_rows(targets)
-    losses = {}
-    for penalty in PENALTIES:
-        values = []
+
+    def leave_each_out(penalty):
         for row in range(14):
             others = torch.arange(14) != row
             weight, _ = solve(rows[others], targets[others] - 1 / 3, importance[others], penalty)
-            values.append(torch.cat([rows[row], torch.ones(1).double()]) @ weight)
-        for scale in SCALES:
-            logs = (scale * torch.stack(values)).log_softmax(1)
-            loss = -(logs * targets).sum(1) @ importance
-            doubt = math.log(penalty / 0.5) ** 2 + math.log(scale / 4) ** 2
-            losses[penalty, scale] = float(loss) + doubt
-    assert (ridge.penalty, ridge.scale) == min(losses, key=losses.get)
+            yield torch.cat([rows[row], torch.ones(1).double()]) @ weight
+
+    def doubt(penalty, scale):
+        logs = (scale * values[penalty]).log_softmax(1)
+        loss = -(logs * targets).sum(1) @ importance
+        return float(loss) + math.log(penalty / 0.5) ** 2 + math.log(scale / 4) ** 2
+
+    values = {penalty: torch.stack(list(leave_each_out(penalty))) for penalty in PENALTIES}
+    pairs = [(penalty, scale) for penalty in PENALTIES for scale in SCALES]
+    penalty, scale = min(pairs, key=lambda pair: doubt(*pair))
+    closely = [scale * 2 ** (step / 12) for step in range(-12, 13)]
+    best = min(closely, key=lambda one: doubt(penalty, one))
+    assert (ridge.penalty, ridge.scale) == (penalty, pytest.approx(best))
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_what_is_said_to_be_half_sure_is_true_half_of_the_time(exclusive):
+    """Labels drawn with probabilities that are known: on unseen rows these are what is said."""
+    generator = torch.Generator().manual_seed(0)
+    rows = make_rows(2400, 6)
+    truth = rows @ (8 * torch.randn(6, 2, generator=generator, dtype=torch.float64))
+    chances = truth.softmax(1) if exclusive else truth.sigmoid()
+    targets = (torch.rand(2400, 2, generator=generator) < chances).double()
+    if exclusive:
+        targets[:, 1] = 1 - targets[:, 0]
+    ridge = fit_ridge(rows[:400], targets[:400], exclusive=exclusive)
+    logits = torch.cat([rows, torch.ones(2400, 1).double()], dim=1)[400:] @ ridge.weight
+    said = logits.softmax(1) if exclusive else logits.sigmoid()
+    for low in (0.05, 0.25, 0.45, 0.65):
+        some = (said >= low) & (said < low + 0.2)
+        assert some.sum() > 100
+        assert float((said - targets[400:])[some].mean()) == pytest.approx(0, abs=0.08)
 
 
 def test_labels_are_fitted_on_the_rows_that_know_them():
