@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -16,19 +15,15 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Optimizer
 
+from spacy_torch.annotation.choosing import EXPECTED, RANDOM, choose
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.pipelines import save_pipeline
 from spacy_torch.annotation.questions import Question, Questions
 from spacy_torch.annotation.rehearsal import Rehearsal, plan_batches
-from spacy_torch.annotation.strategies import Candidates, Strategy
+from spacy_torch.annotation.strategies import Strategy
 from spacy_torch.annotation.tasks import Task, check_answer, content_of, distinct, set_hashes
 
 logger = logging.getLogger(__name__)
-
-# A question that chance chose, and not the strategy: such ones tell how good the model is.
-RANDOM = "_random"
-# What the model would have answered itself.
-EXPECTED = "_expected"
 
 
 @dataclass(frozen=True)
@@ -184,22 +179,14 @@ class ActiveLearner:
 
     def _choose(self, number: int, busy: Collection[int] = ()) -> list[Task]:
         random = self._random(0)
-        found = self._draw_questions(number, random, busy)
-        if not found:
-            return []
-        candidates = self._describe(found)
-        wanted: list[int] = self.strategy.choose(
-            candidates, min(number, len(found)), random
-        ).tolist()
-        by_chance = iter(random.permutation(len(found)).tolist())
-        chosen: dict[int, Task] = {}
-        for place in wanted:
-            is_random = bool(random.random() < self.settings.epsilon)
-            if is_random or place in chosen:
-                place = next(other for other in by_chance if other not in chosen)
-            question = found[place]
-            chosen[place] = {**question.task, RANDOM: is_random, EXPECTED: question.expected}
-        return list(chosen.values())
+        return choose(
+            self._draw_questions(number, random, busy),
+            number,
+            questions=self.questions,
+            strategy=self.strategy,
+            epsilon=self.settings.epsilon,
+            random=random,
+        )
 
     def _draw_questions(
         self, number: int, random: np.random.Generator, busy: Collection[int]
@@ -233,32 +220,6 @@ class ActiveLearner:
     def _random(self, purpose: int) -> np.random.Generator:
         """The same numbers after a restart: drawn by how many answers there are."""
         return np.random.default_rng([self.settings.seed, len(self.journal), purpose])
-
-    def _describe(self, found: list[Question]) -> Candidates:
-        probabilities = _stack([question.probabilities for question in found])
-        vectors = None
-        if self.strategy.needs_vectors:
-            describe = getattr(self.questions.component, "vectors", None)
-            docs = self.questions.make_docs([question.task for question in found])
-            with suppress(TypeError):  # a model that has none
-                vectors = np.asarray(describe(docs), dtype=np.float64) if describe else None
-            if vectors is None and self.nlp.vocab.vectors_length:
-                vectors = np.array([doc.vector for doc in docs], dtype=np.float64)
-        return Candidates(probabilities, vectors, self._draw(found))
-
-    def _draw(self, found: list[Question]) -> Any:
-        draw = getattr(self.questions.component, "draw_probabilities", None)
-        if not self.strategy.n_draws or draw is None:
-            return None
-        docs = self.questions.make_docs([question.task for question in found])
-        draws = np.asarray(draw(docs, n_draws=self.strategy.n_draws), dtype=np.float64)
-        if self.questions.is_exclusive or "label" not in found[0].task:
-            return draws
-        # Each question is about one label only: no or yes.
-        labels = list(self.questions.component.labels)
-        columns = [labels.index(question.task["label"]) for question in found]
-        yes = draws[:, np.arange(len(found)), columns]
-        return np.stack([1 - yes, yes], axis=2)
 
     # Learning --------------------------------------------------------------------------
 
@@ -390,8 +351,3 @@ class ActiveLearner:
         learn = getattr(self.questions.component, "learn_at_once", None)
         if learn is not None and examples:
             learn(examples)
-
-
-def _stack(rows: list[Any]) -> Any:
-    width = max(len(row) for row in rows)
-    return np.stack([np.pad(row, (0, width - len(row))) for row in rows]).astype(np.float64)

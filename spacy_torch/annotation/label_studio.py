@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from spacy_torch.annotation.active import RANDOM, ActiveLearner, Progress
+from spacy_torch.annotation.active import ActiveLearner, Progress
+from spacy_torch.annotation.choosing import RANDOM
 from spacy_torch.annotation.label_studio_interface import Interface
 from spacy_torch.annotation.label_studio_project import Prediction, Project
 from spacy_torch.annotation.label_studio_tasks import (

@@ -10,7 +10,8 @@ import spacy
 from spacy.training import Example
 from spacy.util import registry
 
-from spacy_torch.annotation.active import EXPECTED, RANDOM, ActiveLearner, Settings
+from spacy_torch.annotation.active import ActiveLearner, Settings
+from spacy_torch.annotation.choosing import EXPECTED, RANDOM, draw_answers
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.questions import ChoiceQuestions, YesNoQuestions
 
@@ -338,8 +339,9 @@ def test_draws_about_one_of_several_labels_are_a_no_and_a_yes():
     strategy = registry.torch_query_strategies.get("spacy-torch.BALD.v1")()
     learner = ActiveLearner(nlp, YesNoQuestions(nlp, "textcat"), POOL, strategy=strategy)
     found = learner.score(POOL[:3])
-    assert learner._draw(found).shape == (8, 6, 2)
-    assert learner._draw(found).sum(axis=2) == pytest.approx(1.0)
+    draws = draw_answers(found, 8, questions=learner.questions)
+    assert draws.shape == (8, 6, 2)
+    assert draws.sum(axis=2) == pytest.approx(1.0)
     assert learner.ask()
 
 

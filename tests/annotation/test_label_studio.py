@@ -14,7 +14,8 @@ from spacy.training import Example
 from spacy.util import registry
 from typer.testing import CliRunner
 
-from spacy_torch.annotation.active import RANDOM, ActiveLearner, Settings
+from spacy_torch.annotation.active import ActiveLearner, Settings
+from spacy_torch.annotation.choosing import RANDOM
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.label_studio import (
     LabelStudioLoop,
