@@ -3,15 +3,19 @@
 import csv
 
 import pytest
+from PIL import Image
 from spacy.util import registry
 from tiny_gold import FAST, make_config, make_data
+from tiny_pictures import LABELS, draw_stripes
 
 from spacy_torch.annotation.active import Settings
 from spacy_torch.annotation.contestants import list_contestants
+from spacy_torch.annotation.gold import Gold, split_gold
 from spacy_torch.annotation.oracle import Noise
 from spacy_torch.annotation.report import make_report
 from spacy_torch.annotation.simulation import Protocol, simulate
 from spacy_torch.annotation.summary import compare_lessons, say, write_csv
+from spacy_torch.annotation.tasks import set_hashes
 
 SLOW = {
     "@architectures": "spacy-torch.TextCat.v1",
@@ -64,6 +68,23 @@ def test_models_of_pictures_meet_no_models_of_texts():
         "the model, Margin", "the model, random order", "its slow part alone, random order",
     ]  # fmt: skip
     assert [one.follower for one in contestants] == [None] * 3
+
+
+def test_classes_of_pictures_are_simulated_too(tmp_path):
+    golds = []
+    for number in range(24):
+        label = LABELS[number % 2]
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(draw_stripes(label, seed=number)).save(path)
+        golds.append(Gold(set_hashes({"image": str(path)}), frozenset([label])))
+    fast = {"@architectures": "spacy-torch.FastImageClassifier.v1", "exclusive_classes": True}
+    encoder = {"@torch_encoders": "spacy-torch.PatchDictionary.v1", "size": 16, "width": 16}
+    model = {**fast, "encoder": encoder, "slow": None}
+    contestants = make_contestants(model, "torch_image_classifier")
+    found = simulate(split_gold(golds), contestants, Protocol(8, 1, settings=SETTINGS))
+    assert found.names == ["the model, Margin", "the model, random order"]
+    assert all(run.checkpoints[-1].score > 0.7 for run in found.runs)
+    assert str(tmp_path) in make_report(found)
 
 
 def test_other_models_are_taught_what_the_strategy_and_chance_asked(tmp_path):
