@@ -39,9 +39,9 @@ def compare_runs(of_ranks: list[tuple[dict[str, Any], dict[str, Any]]]) -> str |
     return None
 
 
-def sum_odd_tensors(bucket_bytes: int) -> tuple[list[Any], int]:
+def sum_odd_tensors(bucket_bytes: int, alone_bytes: int) -> tuple[list[Any], int]:
     """Sums of tensors of several types and layouts, as lists, and how many bytes they have."""
-    tensors.BUCKET_BYTES = bucket_bytes
+    tensors.BUCKET_BYTES, tensors.ALONE_BYTES = bucket_bytes, alone_bytes
     world = find_world()
     factor = world.rank + 1
     given = [

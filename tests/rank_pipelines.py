@@ -65,7 +65,7 @@ def make_pipeline(kind: str) -> Language:
     if kind == "ngrams":
         model = {"@architectures": "spacy-torch.TextCatBOW.v1", "exclusive_classes": True}
         nlp.add_pipe("torch_textcat", config={"model": model})
-    if kind in ("bag", "norm"):
+    if kind in ("poisoned", "overflowing", "norm"):
         nlp.add_pipe("torch_textcat", config={"model": {"@architectures": f"tests.rank_{kind}"}})
     return nlp
 
@@ -135,29 +135,48 @@ def build_norm() -> Model[list[Doc], Any]:
 
 
 class Poisoned(Bag):
-    """Whose scores of a batch are NaN on one rank, from its second update to its last but one."""
+    """Whose second update on rank 1 goes wrong."""
 
     n_updates = 0
 
     def forward(self, batch):
-        scores = super().forward(batch)
+        scores = super().forward(batch).float()
         if self.training:
             self.n_updates += 1
             if self.n_updates == 2 and find_world().rank == 1:
-                return scores * float("nan")
+                return self.spoil(scores)
         return scores
 
+    def spoil(self, scores: torch.Tensor) -> torch.Tensor:
+        """A loss that is NaN."""
+        return scores * float("nan")
 
-@spacy.registry.architectures("tests.rank_bag")
+
+class Overflowing(Poisoned):
+    """The same, but only a gradient is infinite."""
+
+    def spoil(self, scores: torch.Tensor) -> torch.Tensor:
+        """The same scores, with a gradient 1e37 times as large."""
+        large = scores * 1e37
+        return scores + (large - large.detach())
+
+
+@spacy.registry.architectures("tests.rank_poisoned")
 def build_poisoned() -> Model[list[Doc], Any]:
     return build_module(
         Poisoned, number_words, exclusive_classes=True, runtime=Runtime(non_finite="skip")
     )
 
 
-def learn_poisoned() -> tuple[str, int, list[bool]]:
+@spacy.registry.architectures("tests.rank_overflowing")
+def build_overflowing() -> Model[list[Doc], Any]:
+    runtime = Runtime(precision="fp16", loss_scale=1024.0)
+    return build_module(Overflowing, number_words, exclusive_classes=True, runtime=runtime)
+
+
+def learn_poisoned(kind: str) -> tuple[str, int, list[bool]]:
     """The digest of the weights, how many steps were skipped, and which steps moved weights."""
-    nlp = make_pipeline("bag")
+    nlp = make_pipeline(kind)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     (shim,) = find_shims(nlp.get_pipe("torch_textcat").model)

@@ -13,6 +13,8 @@ from spacy_torch.distributed.world import World
 # Large enough that the cost of a message is that of its bytes, small enough that the first
 # ones travel while others are still being packed.
 BUCKET_BYTES = 25 * 2**20
+# From this size on a tensor travels alone, which saves two copies.
+ALONE_BYTES = 2**20
 
 
 def sum_tensors(tensors: Sequence[Tensor], world: World) -> int:
@@ -41,11 +43,17 @@ def gather_tensor(tensor: Tensor, world: World) -> Tensor:
 
 
 def _fill_buckets(tensors: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Tensors of one device and type together, up to `BUCKET_BYTES` or one larger tensor."""
+    """Small tensors of one device and type together, large ones alone.
+
+    Only sizes decide, not layouts, which may differ between ranks.
+    """
     closed: list[list[Tensor]] = []
     filling: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in tensors:
         if not tensor.numel():
+            continue
+        if tensor.nbytes >= ALONE_BYTES:
+            closed.append([tensor])
             continue
         kind = tensor.device, tensor.dtype
         bucket = filling.setdefault(kind, [])

@@ -66,9 +66,16 @@ def test_ranks_stay_equal_where_one_process_would_learn_something_else(ranks_onl
 
 
 def test_a_batch_that_is_not_finite_on_one_rank_is_skipped_by_all():
-    first, second = run_ranks(learn_poisoned, 2)
+    first, second = run_ranks(learn_poisoned, 2, "poisoned")
     assert first == second
     assert first[1:] == (1, [True, False, True, True])
+
+
+def test_a_gradient_that_overflows_on_one_rank_lowers_the_scale_of_all():
+    first, second = run_ranks(learn_poisoned, 2, "overflowing")
+    assert first == second
+    # Not counted as skipped: the step is only made with another scale the next time.
+    assert first[1:] == (0, [True, False, True, True])
 
 
 def test_weights_that_differ_at_the_start_become_those_of_rank_0():

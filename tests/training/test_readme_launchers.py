@@ -1,0 +1,67 @@
+"""The README's programs that train with Ray and Spark, as they are written there."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rank_runs import run_training
+from ranks import run_ranks
+from tiny_training import ENCODER, OUR_TAGGER, contents, make_config, write_corpora
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS = dict(
+    re.findall(r"^```python\n# my_(ray|spark)_training\.py\n(.*?)^```", README, re.M | re.S)
+)
+STILL = {**OUR_TAGGER, "encoder": {**ENCODER, "dropout": 0.0}}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with a config, and what two processes make of it."""
+    folder = tmp_path_factory.mktemp("training")
+    write_corpora(folder)
+    config = make_config(folder, {"torch_tagger": {"model": STILL}}, dropout=0.0, max_steps=5)
+    assert run_ranks(run_training, 2, config, folder / "expected") == [None, None]
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["ray", "spark"])
+def test_program_trains_as_two_processes_do(engine, trained, tmp_path):
+    program = PROGRAMS[engine].replace("/data/config.cfg", str(trained / "config.cfg"))
+    program = program.replace("/data/out", str(tmp_path / "out"))
+    program = program.replace("ray.init()", "ray.init(num_cpus=2, include_dashboard=False)")
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    run_program(tmp_path)
+    for name in ("model-last", "model-best"):
+        assert contents(tmp_path / "out" / name) == contents(trained / "expected" / name)
+
+
+def run_program(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "program.py"],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYSPARK_PYTHON": sys.executable,
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=400)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    assert process.returncode == 0, output
