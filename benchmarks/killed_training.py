@@ -125,9 +125,14 @@ def _kill_at(run: subprocess.Popen[str], folder: Path, *, step: int) -> None:
         for file in folder.glob("learned.*.0"):
             lines = file.read_text().splitlines()
             if lines and int(lines[-1].split()[0]) >= step:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(run.pid, signal.SIGKILL)
+                # The launcher gives each process a group of its own.
+                pids = {int(noted.name.split(".")[3]) for noted in folder.glob("learned.*")}
+                for pid in (run.pid, *pids):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 run.communicate()
+                if (folder / "out" / "finished.json").exists():
+                    raise RuntimeError("the training ended before it was killed")
                 return
         time.sleep(0.01)
     raise RuntimeError(f"the training ended before step {step}: {run.communicate()[0]}")
