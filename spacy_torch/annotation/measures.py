@@ -64,7 +64,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: better, worse, or no difference."""
+        """What the interval says: better, worse, or no difference; of one seed it says nothing."""
+        if self.wins + self.ties + self.losses < 2:
+            return "no difference shown"
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "no difference shown"

@@ -145,7 +145,7 @@ def read_annotated(doc: Doc, key: str | None) -> frozenset[Mark]:
 
 def spell_marks(text: str, marks: Iterable[Mark]) -> str:
     """Spans with their labels, in words."""
-    return ", ".join(f"{text[m.start : m.end]} {m.label}" for m in sorted(marks)) or "none"
+    return ", ".join(f"{text[m.start : m.end]} [{m.label}]" for m in sorted(marks)) or "none"
 
 
 def _to_mark(span: Span, label: str) -> Mark:

@@ -53,6 +53,7 @@ def test_paired_differences_are_counted_and_judged():
     assert found.verdict == "no difference shown"
     assert compare([0.8, 0.7], [0.6, 0.6]).verdict == "better"
     assert compare([0.6, 0.6], [0.8, 0.7]).verdict == "worse"
+    assert compare([0.9], [0.1]).verdict == "no difference shown"  # by one seed
     with pytest.raises(ValueError, match="pairs are compared, got 1 results and 2"):
         compare([0.5], [0.5, 0.6])
 

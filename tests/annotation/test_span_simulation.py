@@ -125,7 +125,7 @@ def test_a_session_about_entities_learns_and_is_reported(kind):
     assert "F of spans" in page
     assert "always the same answer" not in page
     assert "which spans?" in page
-    assert bool(re.search(r">[\w ]+ (LOC|PER)\?<", page)) == (kind == "binary")
+    assert bool(re.search(r">[\w ]+ \[(LOC|PER)\]\?<", page)) == (kind == "binary")
 
 
 def test_a_session_about_a_group_of_spans():
