@@ -1,4 +1,4 @@
-"""The README's programs for Ray, Spark and Dask, as they are written there."""
+"""The README's command, and its programs for Ray, Spark and Dask, as they are written there."""
 
 import json
 import os
@@ -21,6 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(
     re.findall(r"^```python\n# my_(ray|spark|dask)\.py\n(.*?)^```", README, re.M | re.S)
 )
+COMMAND = re.findall(r"^python (-m spacy torch-annotate .*)$", README, re.M)[0]
 TEXTS = make_texts(40)
 
 pytestmark = pytest.mark.slow
@@ -37,21 +38,30 @@ def read_spacy(folder):
 
 
 @pytest.mark.parametrize(
-    ("engine", "read"), [("ray", read_parquet), ("spark", read_parquet), ("dask", read_spacy)]
+    ("engine", "read"),
+    [
+        ("ray", read_parquet),
+        ("spark", read_parquet),
+        ("dask", read_spacy),
+        ("command", read_spacy),
+    ],
 )
 def test_program_annotates_every_text_once(engine, read, tmp_path):
     save_pipeline(tmp_path / "cards")
     lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate(TEXTS)]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (tmp_path / "program.py").write_text(PROGRAMS[engine], encoding="utf-8")
-    run_program(tmp_path)
+    if engine == "command":
+        run_python(COMMAND.split(), tmp_path)
+    else:
+        (tmp_path / "program.py").write_text(PROGRAMS[engine], encoding="utf-8")
+        run_python(["program.py"], tmp_path)
     expected = [read_scores(row["doc"]) for row in Annotator(tmp_path / "cards")(TEXTS)]
     assert read(tmp_path / "annotated") == [(i, *found) for i, found in enumerate(expected)]
 
 
-def run_program(folder):
+def run_python(arguments, folder):
     process = subprocess.Popen(
-        [sys.executable, "program.py"],
+        [sys.executable, *arguments],
         env={**os.environ, "PYSPARK_PYTHON": sys.executable, "RAY_USAGE_STATS_ENABLED": "0"},
         cwd=folder,
         stdout=subprocess.PIPE,
