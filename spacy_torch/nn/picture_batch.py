@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Int, UInt8
+
+    from spacy_torch.nn.fast.encoded_texts import TextBatch
 
 
 class PictureBatch(NamedTuple):
@@ -30,7 +32,7 @@ class PictureBatch(NamedTuple):
 
 
 class RowCache:
-    """What was computed of the pictures that came last, up to a number of bytes.
+    """What was computed of the pictures, or texts, that came last, up to a number of bytes.
 
     Threads may share it. A copy of it, also by pickle, is empty.
 
@@ -57,20 +59,17 @@ class RowCache:
         with self._lock:
             self._rows, self._n_bytes = {}, 0
 
-    def find(
-        self, batch: PictureBatch, compute: Callable[[UInt8[Tensor, "some 3 side side"]], Tensor]
-    ) -> Tensor:
-        """A row for each picture, computed of its pixels if it was not kept.
+    def find(self, batch: PictureBatch | TextBatch, compute: Callable[[Any], Tensor]) -> Tensor:
+        """A row for each picture or text, computed of what is read of it if it was not kept.
 
-        Only those pictures are decoded. One that is several times in the batch is computed once.
+        Only those are read. One that is several times in the batch is computed once.
         """
         keys = cast("list[int]", batch.keys.tolist())  # pyright: ignore[reportUnknownMemberType]
         rows = self._rows
         known = {key: row for key in keys if (row := rows.get(key)) is not None}
         missing = {key: place for place, key in enumerate(keys) if key not in known}
         if missing or not keys:
-            pixels = batch.read(list(missing.values())).to(batch.keys.device)
-            computed = compute(pixels)
+            computed = compute(batch.read(list(missing.values())).to(batch.keys.device))
             if not keys:
                 return computed
             found = dict(zip(missing, computed, strict=True))
