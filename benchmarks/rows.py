@@ -53,6 +53,10 @@ TABLES: dict[str, dict[str, str]] = {
         "active_strategies_sst2": "benchmarks.active_text:measure_strategies_sst2",
         "active_rare": "benchmarks.active_text:measure_rare",
         "active_latency": "benchmarks.active_text:measure_latency",
+        "active_minilm_sst2": "benchmarks.active_minilm:measure_sst2",
+        "active_minilm_banking77": "benchmarks.active_minilm:measure_banking77",
+        "active_boxes_clutter": "benchmarks.active_boxes:measure_clutter",
+        "active_boxes_bccd": "benchmarks.active_boxes:measure_bccd",
     },
     "scale": {
         "annotate_memory": "benchmarks.annotate_memory:measure",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ class BoxQuestions(MarkQuestions):
     Args:
         labels: ask about these only; None for all of the component's.
         floor: boxes that are less probable are not asked about.
-        limit: the most questions about one picture, the likeliest boxes.
+        limit: the most questions about one picture and label, the likeliest boxes.
     """
 
     view_id = "image"
@@ -69,7 +70,7 @@ class BoxQuestions(MarkQuestions):
         """A question for each box that is probable enough."""
         questions: list[Question] = []
         for place, (doc, boxes) in enumerate(zip(docs, self._find(docs), strict=True)):
-            for box in boxes[: self.limit]:
+            for box in _first_of_each_label(boxes, self.limit):
                 question = {"spans": [to_span(box)], "label": box.label}
                 task = with_question(sources[place], question, score=box.score)
                 task["width"], task["height"] = get_picture(doc).size
@@ -192,6 +193,16 @@ def read_places(task: Task) -> list[Place]:
             )
         places.append(Place(label, *sides))
     return places
+
+
+def _first_of_each_label(boxes: Sequence[Box], limit: int) -> list[Box]:
+    counts: Counter[str] = Counter()
+    chosen: list[Box] = []
+    for box in boxes:
+        counts[box.label] += 1
+        if counts[box.label] <= limit:
+            chosen.append(box)
+    return chosen
 
 
 def _merge(tasks: Sequence[Task]) -> Verdicts[Place] | None:

@@ -61,7 +61,8 @@ def describe(found: Sequence[Question], *, questions: Questions, strategy: Strat
         if vectors is None and questions.nlp.vocab.vectors_length:
             vectors = np.array([doc.vector for doc in docs], dtype=np.float64)
     draws = draw_answers(found, strategy.n_draws, questions=questions)
-    return Candidates(probabilities, vectors, draws)
+    labels = [question.task["label"] for question in found if "label" in question.task]
+    return Candidates(probabilities, vectors, draws, labels if len(labels) == len(found) else None)
 
 
 def draw_answers(found: Sequence[Question], n_draws: int, *, questions: Questions) -> Floats | None:

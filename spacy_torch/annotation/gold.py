@@ -11,12 +11,13 @@ import numpy as np
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
+from spacy_torch.annotation.box_questions import read_places
 from spacy_torch.annotation.span_questions import read_marks
 from spacy_torch.annotation.span_subject import read_annotated
 from spacy_torch.annotation.subject import Truth
 from spacy_torch.annotation.tasks import Task, read_tasks, set_hashes, show
 
-_NAMES = {"classes": "labels", "spans": "spans"}
+_NAMES = {"classes": "labels", "spans": "spans", "boxes": "boxes"}
 
 logger = logging.getLogger(__name__)
 
@@ -103,11 +104,11 @@ def read_gold(
     Classes are the `doc.cats` of a .spacy file. A line of JSONL says them as "cats"
     ({"A": 1.0, "B": 0.0}), as "label" (one, or a list) or as Prodigy's "accept" (a list).
     Spans are the `doc.ents`, or those of a group of `doc.spans`, or Prodigy's "spans" of a
-    line. Lines that do not say it, or with another answer than accept, are left out and
-    counted in the log.
+    line. Boxes are the "spans" of a line of JSONL with an "image", all that there are. Lines
+    that do not say it, or with another answer than accept, are left out and counted in the log.
 
     Args:
-        subject: classes or spans.
+        subject: classes, spans or boxes.
         group: of `doc.spans`; None for `doc.ents`.
 
     Raises:
@@ -123,7 +124,7 @@ def read_gold(
         true = [_read_doc(doc, subject, group) for doc in docs]
     else:
         tasks = list(read_tasks(path))
-        read = {"classes": _read_labels, "spans": _read_spans}[subject]
+        read = {"classes": _read_labels, "spans": _read_spans, "boxes": _read_boxes}[subject]
         true = [read(task) for task in tasks]
     found = [
         Gold(set_hashes(_input_of(task)), one)
@@ -132,13 +133,13 @@ def read_gold(
     ]
     if not found:
         wanted = {
-            "classes": 'doc.cats, or JSONL with "cats", "label" or "accept"',
-            "spans": f"{'doc.ents' if group is None else f'doc.spans[{group!r}]'}, or JSONL with "
-            '"spans"',
+            "classes": '.spacy with doc.cats, or JSONL with "cats", "label" or "accept"',
+            "spans": f".spacy with {'doc.ents' if group is None else f'doc.spans[{group!r}]'}, or "
+            'JSONL with "spans"',
+            "boxes": 'JSONL with an "image" and all of its boxes as "spans"',
         }[subject]
         raise ValueError(
-            f"{path}: none of its {len(tasks)} records has {_NAMES[subject]}: give .spacy with "
-            f"{wanted}"
+            f"{path}: none of its {len(tasks)} records has {_NAMES[subject]}: give {wanted}"
         )
     if len(found) < len(tasks):
         n_left = len(tasks) - len(found)
@@ -183,6 +184,8 @@ def _input_of(task: Task) -> Task:
 
 
 def _read_doc(doc: Doc, subject: str, group: str | None) -> Truth | None:
+    if subject == "boxes":
+        return None
     if subject == "classes":
         return _find_true(doc.cats) if doc.cats else None
     is_marked = group in doc.spans if group is not None else doc.has_annotation("ENT_IOB")
@@ -208,3 +211,11 @@ def _read_spans(task: Task) -> Truth | None:
     if task.get("answer", "accept") != "accept" or not isinstance(task.get("spans"), list):
         return None
     return frozenset(read_marks(task))
+
+
+def _read_boxes(task: Task) -> Truth | None:
+    """All boxes of a picture: of an answer about one box, what else there is stays unknown."""
+    is_drawn = isinstance(task.get("spans"), list) and task.get("image")
+    if task.get("answer", "accept") != "accept" or not is_drawn or task.get("_view_id") == "image":
+        return None
+    return frozenset(read_places(task))

@@ -275,20 +275,21 @@ class _Session:
         ]
 
     def learn_all(self) -> float:
-        tasks = self._ask([gold.task for gold in self.data.pool], np.random.default_rng(self.seed))
-        self.learner.receive(self.oracle.answer(task) for task in tasks)
+        first = self.subject.make_first_questions(self.learner.questions, self.protocol.kind)
+        tasks = [gold.task for gold in self.data.pool]
+        asked = first.ask(tasks, first.make_docs(tasks), np.random.default_rng(self.seed))
+        self.learner.receive(self.oracle.answer(question.task) for question in asked)
         return measure_pipeline(self.learner.questions, self.test, self.data).score
 
     def _first(self, number: int) -> list[Task]:
         """The same inputs for all contestants with a seed, whatever they would rather ask."""
-        random = np.random.default_rng([self.seed, 0])
-        places = random.permutation(len(self.data.pool))[:number].tolist()
-        return self._ask([self.data.pool[place].task for place in places], random)[:number]
-
-    def _ask(self, tasks: list[Task], random: np.random.Generator) -> list[Task]:
-        """Questions about given inputs, as they are asked of a model that knows nothing yet."""
-        first = self.subject.make_first_questions(self.learner.questions, self.protocol.kind)
-        return [question.task for question in first.ask(tasks, first.make_docs(tasks), random)]
+        return self.subject.ask_first(
+            self.learner.questions,
+            [(gold.task, gold.true) for gold in self.data.pool],
+            kind=self.protocol.kind,
+            number=number,
+            random=np.random.default_rng([self.seed, 0]),
+        )
 
     def _follow(self) -> Measured:
         model = TfidfRegression(self.data.labels, exclusive=self.data.exclusive)

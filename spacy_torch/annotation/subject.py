@@ -68,8 +68,29 @@ class Subject(ABC):
         """The questions of a session."""
 
     def make_first_questions(self, questions: Questions, kind: str) -> Questions:
-        """Those of its first batch, about a model that knows nothing yet."""
+        """Those about a model that knows nothing yet."""
         return questions
+
+    def ask_first(
+        self,
+        questions: Questions,
+        pool: Sequence[tuple[Task, Truth]],
+        *,
+        kind: str,
+        number: int,
+        random: np.random.Generator,
+    ) -> list[Task]:
+        """The first batch: about the same inputs for all sessions with the same random numbers.
+
+        Args:
+            questions: of the session.
+            number: the most questions.
+        """
+        places = random.permutation(len(pool))[:number].tolist()
+        tasks = [pool[place][0] for place in places]
+        first = self.make_first_questions(questions, kind)
+        asked = first.ask(tasks, first.make_docs(tasks), random)
+        return [question.task for question in asked[:number]]
 
     @abstractmethod
     def initialize(

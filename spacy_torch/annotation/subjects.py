@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from spacy.language import Language
 
+from spacy_torch.annotation.box_subject import BoxSubject
 from spacy_torch.annotation.class_subject import ClassSubject
 from spacy_torch.annotation.span_subject import SpanSubject
 from spacy_torch.annotation.subject import Subject
 
 # By name, and by what a component assigns.
 SUBJECTS: dict[str, Subject] = {
-    subject.name: subject for subject in (ClassSubject(), SpanSubject())
+    subject.name: subject for subject in (ClassSubject(), SpanSubject(), BoxSubject())
 }
-ASSIGNED = {"doc.cats": "classes", "doc.ents": "spans", "doc.spans": "spans"}
+ASSIGNED = {
+    "doc.cats": "classes",
+    "doc.ents": "spans",
+    "doc.spans": "spans",
+    "doc._.boxes": "boxes",
+}
 
 
 def find_subject(nlp: Language, name: str | None = None) -> Subject:

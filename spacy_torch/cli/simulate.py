@@ -11,7 +11,7 @@ from wasabi import msg
 @app.command("torch-simulate")
 def torch_simulate(
     config_path: Path = Arg(
-        ..., help="Config of a pipeline that learns labels or spans", exists=True
+        ..., help="Config of a pipeline that learns labels, spans or boxes", exists=True
     ),
     data_path: Path = Arg(..., help=".spacy or JSONL, annotated", exists=True, dir_okay=False),
     html: Path = Opt(Path("report.html"), "--html", help="The report to write"),
@@ -24,7 +24,7 @@ def torch_simulate(
         "",
         "--kind",
         "-k",
-        help="choice or binary; of spans binary or manual (default: as suits it)",
+        help="choice, binary; spans: binary, manual; boxes: also correct (default: as suits)",
     ),
     baselines: str = Opt(
         "random,slow,tfidf,bow,ensemble", "--baselines", "-b", help="Comma-separated"
@@ -45,8 +45,9 @@ def torch_simulate(
 ) -> None:
     """Show the learning curve that one would have had: sessions with a simulated annotator.
 
-    The texts of DATA play the pool, their labels or spans what the annotator knows. It is one
-    HTML page, which says so if asking in random order, or another model, is better.
+    The texts or pictures of DATA play the pool, their labels, spans or boxes what the annotator
+    knows. The report is one HTML page; it says so if asking in random order, or another model, is
+    better.
     """
     from spacy_torch.annotation.active import Settings
     from spacy_torch.annotation.classifier_pipeline import build_pipeline

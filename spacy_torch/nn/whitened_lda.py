@@ -21,7 +21,7 @@ SHRINKAGE = 0.02
 # Of the squared weights of the regression of edges, per label-free window of length 1.
 EDGE_PENALTY = 0.05
 # So many rejected boxes count as much, as an example of what a label is not, as the background.
-ENOUGH_REJECTED = 20
+ENOUGH_REJECTED = 100
 # The window sizes are means of those annotated; with few boxes, larger and smaller ones too.
 N_SIZES = 8
 FEW_BOXES = 20

@@ -58,6 +58,16 @@ def test_the_typical_one_is_in_the_middle_of_its_cluster():
     assert choose("Typical", candidates, 1) == [2]
 
 
+def test_labels_are_asked_about_in_turn_the_surest_and_the_least_sure():
+    yes = np.array([0.9, 0.8, 0.5, 0.45, 0.3, 0.05])
+    candidates = Candidates(np.stack([1 - yes, yes], axis=1), labels=["A"] * 4 + ["B"] * 2)
+    asked = choose("LabelsInTurn", candidates, 6)
+    assert {asked[0], asked[1]} == {0, 4}  # the surest of each label
+    assert {asked[2], asked[3]} == {2, 5}  # of A the least sure; of B that is 0.3, asked already
+    assert asked[4:] == [1, 3]
+    assert choose("LabelsInTurn", Candidates(PROBABILITIES), 2)[0] == 3  # without labels
+
+
 def test_disagreement_counts_and_not_doubt():
     doubtful = [[0.5, 0.5], [0.5, 0.5]]
     divided = [[0.99, 0.01], [0.01, 0.99]]
