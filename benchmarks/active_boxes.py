@@ -154,7 +154,7 @@ def _figures(name: str, curves: Mapping[str, Sequence[Points]]) -> list[Figure]:
             [max(score for score, _, _ in points) for points in curves[way]],
             TARGET,
             unit="",
-            details=details,
+            details=details if way == "binary" else {},
         )
         for way in ("binary", "correct")
     ]

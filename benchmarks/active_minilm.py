@@ -86,7 +86,7 @@ def _figures(name: str, found: Accuracies) -> list[Figure]:
             peer,
             [ours / theirs for ours, theirs in zip(found[OURS][n], found[peer][n], strict=True)],
             aim,
-            details={"accuracy": details, "SetFit, AG News": SETFIT},
+            details={"accuracy": details, "SetFit, AG News": SETFIT} if n == min(SHOTS) else {},
         )
         for peer, aim in ((PROBE, 0.95), (NGRAMS, None))
         for n in found[OURS]
