@@ -16,7 +16,7 @@ from benchmarks.run_processes import build_config, by_words, finish, train_proce
 from benchmarks.settings import Settings
 
 # Small enough that no step, of a loss summed over a batch, overshoots: rounding would grow then.
-SGD = {"@optimizers": "SGD.v1", "learn_rate": 2e-5, "L2": 0.0, "grad_clip": 0.0}
+SGD = {"@optimizers": "SGD.v1", "learn_rate": 1e-5, "L2": 0.0, "grad_clip": 0.0}
 ADAM = {"@optimizers": "Adam.v1", "learn_rate": 0.001}
 SMALL = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "dropout": 0.0}
 # 7.6 million parameters.

@@ -25,6 +25,9 @@ from tiny_training import (
     write_corpora,
 )
 
+from spacy_torch.distributed.world import World
+from spacy_torch.training.data_parallel import DataParallel
+
 STILL = {**OUR_TAGGER, "encoder": {**ENCODER, "dropout": 0.0}}
 PIPES = {
     "tok2vec": {"model": TOK2VEC},
@@ -113,6 +116,20 @@ def test_a_streamed_corpus_is_shared_out_by_its_files(folder, tmp_path):
     assert Counter(epochs[0] + epochs[1]) == Counter(doc.text for doc in docs)
     saved = spacy.load(tmp_path / "out" / "model-last")
     assert saved.config["corpora"]["train"]["@readers"] == "spacy.Corpus.v1"
+
+
+def test_each_rank_takes_its_own_gpu_if_one_was_asked_for(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert DataParallel(World(7, 8)).choose_gpu(0) == 3
+    assert DataParallel(World(7, 8)).choose_gpu(-1) == -1
+    assert DataParallel(World()).choose_gpu(1) == 1
+
+
+def test_only_the_first_rank_prints(capsys):
+    for rank in (0, 1):
+        with DataParallel(World(rank, 2)).speaking():
+            print(f"rank {rank}")
+    assert capsys.readouterr().out == "rank 0\n"
 
 
 def test_ranks_with_other_examples_are_refused(folder, tmp_path):
