@@ -9,7 +9,7 @@ from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
-from thinc.api import Config, Model
+from thinc.api import Model
 
 from spacy_torch.architectures.stock_tok2vec import (
     Tok2Vec,
@@ -24,6 +24,7 @@ from spacy_torch.comparison import (
     sample_texts,
     words_per_second,
 )
+from spacy_torch.rebuilding import rebuild, with_blocks
 
 _OWN = "spacy-torch."
 # Factories whose model as a whole gives the vectors that others listen to.
@@ -127,12 +128,11 @@ def accelerate(nlp: Language, texts: Sequence[str | Doc] | None = None) -> Repor
     sample = tuple(sample_texts(nlp.lang or "xx") if texts is None else texts)
     # Models are replaced in a copy, which then has other models than its config says; its
     # contents go into a pipeline made from the new config.
-    changed = _rebuild(nlp, nlp.config)
+    changed = rebuild(nlp, nlp.config)
     docs = make_docs(nlp, sample)
     parts: list[Part] = []
     blocks: dict[tuple[str, ...], dict[str, Any]] = {}
-    interpolated = nlp.config.interpolate()
-    for component, config in interpolated["components"].items():
+    for component, config in nlp.config.interpolate()["components"].items():
         pipe: Any = changed.get_pipe(component)
         model = getattr(pipe, "model", None)
         free = find_tok2vecs(model) if isinstance(model, Model) else []
@@ -143,7 +143,7 @@ def accelerate(nlp: Language, texts: Sequence[str | Doc] | None = None) -> Repor
                 blocks[("components", component, *path)] = new
     if not blocks:
         return Report(nlp, nlp, tuple(parts), sample, ())
-    accelerated = _rebuild(changed, _with_blocks(nlp.config, interpolated, blocks))
+    accelerated = rebuild(changed, with_blocks(nlp.config, blocks))
     differences = find_differences(nlp, accelerated, sample)
     return Report(accelerated, nlp, tuple(parts), sample, tuple(differences))
 
@@ -217,29 +217,3 @@ def _find_blocks(
 
 def _is_stock(name: str) -> bool:
     return re.match(r"spacy(-legacy)?\.(HashEmbedCNN|Tok2Vec)\.", name) is not None
-
-
-def _with_blocks(
-    config: Config, interpolated: Config, blocks: Mapping[tuple[str, ...], dict[str, Any]]
-) -> Config:
-    """The config with new blocks, and with values in place of variables that read the old."""
-    variables = [f"${{{'.'.join(path)}" for path in blocks]
-
-    def renew(value: Any, known: Any, path: tuple[str, ...]) -> Any:
-        if path in blocks:
-            return blocks[path]
-        if isinstance(value, Mapping):
-            return {key: renew(value[key], known[key], (*path, key)) for key in value}
-        if isinstance(value, str) and any(
-            variable in value.replace(":", ".") for variable in variables
-        ):
-            return known
-        return value
-
-    return Config(renew(config, interpolated, ()))
-
-
-def _rebuild(nlp: Language, config: Config) -> Language:
-    """A pipeline made from a config, with the contents of another one and its vocabulary."""
-    made = type(nlp).from_config(config, vocab=nlp.vocab, meta=nlp.meta)
-    return made.from_bytes(nlp.to_bytes(exclude=["vocab"]), exclude=["vocab"])

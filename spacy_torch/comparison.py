@@ -93,11 +93,15 @@ def make_docs(nlp: Language, texts: Iterable[str | Doc]) -> list[Doc]:
 
 
 def find_differences(
-    before: Language, after: Language, texts: Sequence[str | Doc]
+    before: Language,
+    after: Language,
+    texts: Sequence[str | Doc],
+    *,
+    tolerance: float = TOLERANCE,
 ) -> list[Difference]:
     """Everything that the second pipeline annotates differently.
 
-    Tags, lemmas, heads, entities and the like must be equal, scores up to `TOLERANCE`.
+    Tags, lemmas, heads, entities and the like must be equal, scores up to `tolerance`.
     """
     pairs = zip(
         before.pipe(make_docs(before, texts)), after.pipe(make_docs(after, texts)), strict=True
@@ -105,7 +109,7 @@ def find_differences(
     return [
         difference
         for number, (left, right) in enumerate(pairs)
-        for difference in _compare_docs(number, left, right)
+        for difference in _compare_docs(number, left, right, tolerance=tolerance)
     ]
 
 
@@ -145,7 +149,7 @@ def _copy_tokens(doc: Doc, nlp: Language) -> Doc:
     return Doc(nlp.vocab, words=words, spaces=[bool(token.whitespace_) for token in doc])
 
 
-def _compare_docs(number: int, left: Doc, right: Doc) -> Iterator[Difference]:
+def _compare_docs(number: int, left: Doc, right: Doc, *, tolerance: float) -> Iterator[Difference]:
     for what, read in _PER_TOKEN.items():
         values = zip(map(read, left), map(read, right), strict=True)
         for index, (before, after) in enumerate(values):
@@ -153,7 +157,7 @@ def _compare_docs(number: int, left: Doc, right: Doc) -> Iterator[Difference]:
                 yield Difference(number, what, index, before, after)
     for what, read_doc in _PER_DOC.items():
         before, after = read_doc(left), read_doc(right)
-        if not _are_equal(before, after):
+        if not _are_equal(before, after, tolerance=tolerance):
             yield Difference(number, what, None, before, after)
 
 
@@ -184,7 +188,7 @@ _PER_DOC: dict[str, Callable[[Doc], dict[Any, float]]] = {
 }
 
 
-def _are_equal(before: dict[Any, float], after: dict[Any, float]) -> bool:
+def _are_equal(before: dict[Any, float], after: dict[Any, float], *, tolerance: float) -> bool:
     return before.keys() == after.keys() and all(
-        abs(score - after[key]) <= TOLERANCE for key, score in before.items()
+        abs(score - after[key]) <= tolerance for key, score in before.items()
     )

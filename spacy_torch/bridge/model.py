@@ -104,9 +104,13 @@ def get_shim(model: Model[Any, Any]) -> TorchShim:
 
 def find_shims(model: Model[Any, Any]) -> list[TorchShim]:
     """Every torch module's shim in a model, in the order of `model.walk()`, each once."""
+    return list({id(shim): shim for shim in map(get_shim, find_wrapped(model))}.values())
+
+
+def find_wrapped(model: Model[Any, Any]) -> list[Model[Any, Any]]:
+    """Every model in a model that wraps a torch module, in the order of `model.walk()`."""
     nodes = cast("Iterable[Model[Any, Any]]", model.walk())  # pyright: ignore[reportUnknownMemberType]
-    shims = [shim for node in nodes for shim in node.shims if isinstance(shim, TorchShim)]
-    return list({id(shim): shim for shim in shims}.values())
+    return [node for node in nodes if node.shims and isinstance(node.shims[0], TorchShim)]
 
 
 def run_tensors(model: Model[Any, Any], X: Any, *, is_train: bool) -> tuple[Any, Backprop]:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from spacy_torch.nn.character_cnn import CharacterCNN
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
+from spacy_torch.nn.int8_maxout import Int8MaxoutNorm
 from spacy_torch.nn.maxout import MaxoutNorm
 from spacy_torch.nn.ragged import Ragged
 from spacy_torch.nn.row_sums import sum_rows
 from spacy_torch.nn.type_cache import TypeCache
 from spacy_torch.nn.window import window_linear
-from spacy_torch.nn.window_stack import convolve_types
+from spacy_torch.nn.window_stack import Layers, convolve_types
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -88,24 +89,28 @@ class HashEmbedCNN(nn.Module):
             self.cache.clear()
         if not self.layers:
             return Ragged(self.embed(batch)[batch.inverse], batch.lengths)
-        if self._may_cache(batch):
+        # Rounded layers have no gradients.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_rounded()):
+            return Ragged(self._encode(batch), batch.lengths)
+
+    def _encode(self, batch: TokenBatch) -> Float[Tensor, "token width"]:
+        may_cache = self._may_cache(batch)
+        if may_cache:
             slots, tables = self._cached_tables(batch)
             types, padding = slots[batch.inverse], int(slots[-1])
-            if self._may_stack(tables):
-                vectors = convolve_types(
-                    types,
-                    batch.lengths,
-                    tables,
-                    self._maxouts(),
-                    window=self.window,
-                    padding=padding,
-                )
-                return Ragged(vectors, batch.lengths)
         else:
             types, padding = batch.inverse, len(batch.keys)
             tables = self._type_tables(batch)
-        vectors = self._convolve(types, batch.lengths, tables, padding=padding)
-        return Ragged(vectors, batch.lengths)
+        if self._is_rounded() or (may_cache and self._may_stack(tables)):
+            layers = cast("Layers", list(self.layers))
+            return convolve_types(
+                types, batch.lengths, tables, layers, window=self.window, padding=padding
+            )
+        return self._convolve(types, batch.lengths, tables, padding=padding)
+
+    def _is_rounded(self) -> bool:
+        """Whether layers were rounded to 8 bits (see `int8_conversion`)."""
+        return any(isinstance(layer, Int8MaxoutNorm) for layer in self.layers)
 
     def _type_tables(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         """What is computed per type: its vector, and its part of the first convolution.
@@ -163,7 +168,7 @@ class HashEmbedCNN(nn.Module):
         return cast("list[MaxoutNorm]", list(self.layers))
 
     def _first_layer(self) -> tuple[Tensor, Tensor]:
-        first = self._maxouts()[0]
+        first = cast("MaxoutNorm", self.layers[0])  # never rounded
         return first.weight, first.bias
 
     def _may_cache(self, batch: TokenBatch) -> bool:
