@@ -66,6 +66,8 @@ TABLES: dict[str, dict[str, str]] = {
         "annotate_ray": "benchmarks.annotate_ray:measure",
         "annotate_engines": "benchmarks.annotate_engines:measure",
         "n_process": "benchmarks.n_process:measure",
+        "killed_anywhere": "benchmarks.checkpoints:measure_kills",
+        "checkpoints": "benchmarks.checkpoints:measure",
     },
 }
 ROWS = {row: function for rows in TABLES.values() for row, function in rows.items()}

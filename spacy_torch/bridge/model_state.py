@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy
 import torch
 from thinc.model import Model
+from thinc.shims import PyTorchGradScaler
 from thinc.util import get_array_module, xp2torch  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
@@ -109,6 +110,12 @@ def _tensors(owners: Owners) -> dict[str, Tensor]:
         for owner, module in _modules(owners).items()
         for name, tensor in named_tensors(module).items()
     }
+    for owner, shim in owners.shims.items():
+        # That of Thinc's own shim, which adapts it as fp16 needs.
+        scaler = getattr(shim, "_grad_scaler", None)
+        if isinstance(scaler, PyTorchGradScaler):
+            tensors[f"scaler:{owner}/scale"] = scaler._scale  # pyright: ignore[reportPrivateUsage]
+            tensors[f"scaler:{owner}/growth_tracker"] = scaler._growth_tracker  # pyright: ignore[reportPrivateUsage]
     for owner, node in owners.nodes.items():
         for name in node.param_names:
             if node.has_param(name):

@@ -92,13 +92,17 @@ def write_checkpoint(
         shutil.rmtree(unfinished)
     unfinished.mkdir(parents=True)
     models, optimizer = _tensor_files(unfinished)
-    digests = {models.name: write_models(models), optimizer.name: write_optimizer(optimizer)}
-    best = output / BEST
-    if best.is_dir():
-        copy_linked(best, unfinished / BEST)
-        _sync(unfinished / BEST, known=output / NAME / BEST)
-    _write_facts(unfinished / FACTS, {**facts, "format": FORMAT, "digests": digests})
-    sync_directory(unfinished)
+    try:
+        digests = {models.name: write_models(models), optimizer.name: write_optimizer(optimizer)}
+        best = output / BEST
+        if best.is_dir():
+            copy_linked(best, unfinished / BEST)
+            _sync(unfinished / BEST, known=output / NAME / BEST)
+        _write_facts(unfinished / FACTS, {**facts, "format": FORMAT, "digests": digests})
+        sync_directory(unfinished)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)  # it may fill the disk
+        raise
     _put_first(output)
 
 

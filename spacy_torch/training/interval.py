@@ -40,8 +40,10 @@ class Interval:
 
     def is_due(self, step: int) -> bool:
         """Whether to write one before this step; the same in all processes."""
+        if step == 0:
+            return False  # there is nothing to keep yet
         if self.steps:
-            return step > 0 and step % self.steps == 0
+            return step % self.steps == 0
         if step < self._meeting:
             return False
         is_due, self._meeting = self.world.broadcast(self._plan(step))

@@ -8,6 +8,7 @@ were. There the weights and everything else that the steps have changed are put 
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.training.loop import DIR_MODEL_BEST, DIR_MODEL_LAST
 from spacy.util import logger
-from thinc.api import Model, Optimizer
+from thinc.api import Model, Optimizer, Shim
 
 from spacy_torch.bridge.model_state import load_models, save_models
 from spacy_torch.bridge.optimizer_state import load_optimizer, save_optimizer
@@ -113,6 +114,7 @@ class Resumable:
         self._trail = Trail()
         self._words_replayed = 0
         self._n_strings = 0
+        self._is_watching = False
         self._streams: RandomStreams | None = None
 
     # What is put around the parts of [training] ----------------------------------------
@@ -170,6 +172,7 @@ class Resumable:
             if self._nlp is None:
                 self._begin(nlp)
             self.step, self.epoch = at["step"], at["epoch"]
+            self._trail.end_batch()
             if callback is not None:
                 callback(nlp, at)
             if not self.is_replaying:
@@ -191,6 +194,26 @@ class Resumable:
             return nlp if callback is None else callback(nlp)
 
         return before_to_disk
+
+    def watch(self, nlp: Language) -> None:
+        """Begin in the middle of spaCy's loop, before its first step, with no other hook.
+
+        What the other hooks would know is seen from the updates.
+
+        Raises:
+            ValueError: the training has no seed, so that it cannot be repeated.
+        """
+        config = nlp.config.interpolate()
+        if config["training"]["seed"] is None:
+            raise ValueError(
+                "[training] seed is null, so that another run would see the data in another order "
+                "and could not go on from a checkpoint: give a number"
+            )
+        self._config = plain_config(config)
+        self._trail.remembers = config["training"]["max_epochs"] >= 0
+        self._is_watching = True
+        for first in itertools.islice(self._trained(nlp).values(), 1):
+            first.shims.append(OptimizerNote(first, self.wrap_optimizer))
 
     # The beginning and the end -----------------------------------------------------------
 
@@ -237,6 +260,8 @@ class Resumable:
 
         def update_noted(examples: Iterable[Example], *args: Any, **kwargs: Any) -> Any:
             self._losses.use(kwargs.get("losses"))
+            if self._is_watching:
+                self._trail.add_part(examples)
             with streams.for_models():
                 return update(examples, *args, **kwargs)
 
@@ -344,12 +369,21 @@ class Resumable:
                 "losses": add_up_saved(losses),
                 **save_pipeline(nlp, [*models], n_strings=self._n_strings),
             }
-            write_checkpoint(
-                self.output,
-                facts,
-                write_models=lambda file: save_models(models, file),
-                write_optimizer=lambda file: save_optimizer(optimizer, models, file),
-            )
+            try:
+                write_checkpoint(
+                    self.output,
+                    facts,
+                    write_models=lambda file: save_models(models, file),
+                    write_optimizer=lambda file: save_optimizer(optimizer, models, file),
+                )
+            except OSError as error:
+                # A full disk may have room again, and days of training are worth more.
+                logger.warning(
+                    "The checkpoint of step %d could not be written (%s). The training goes on, "
+                    "the last checkpoint is as it was",
+                    self.step,
+                    error,
+                )
         cost = monotonic() - begin
         logger.debug("Checkpoint of step %d written in %.2f s", self.step, cost)
         self.interval.start(self.step, cost=cost)
@@ -395,7 +429,11 @@ class Resumable:
         return trained_models(nlp, frozen=self._config["training"]["frozen_components"])
 
     def _used_optimizer(self) -> Optimizer:
-        assert self._optimizer is not None
+        if self._optimizer is None:
+            raise ValueError(
+                "no component is trained, so there is nothing to write down: take one out of "
+                "[training] frozen_components"
+            )
         return self._optimizer
 
 
@@ -413,6 +451,20 @@ class Unsaved(Language):
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Make the directory."""
         Path(path).mkdir(parents=True, exist_ok=True)
+
+
+class OptimizerNote(Shim):
+    """Hears of the optimizer in the first step, as all shims of a model do, and is gone then."""
+
+    def __init__(self, model: Model[Any, Any], note: Callable[[Optimizer], Any]) -> None:
+        super().__init__(None)
+        self._told = (model, note)
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Note it."""
+        model, note = self._told
+        model.shims.remove(self)
+        note(optimizer)
 
 
 def check_loaded(loaded: Checkpoint, config: Mapping[str, Any]) -> None:

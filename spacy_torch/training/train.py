@@ -20,10 +20,12 @@ from spacy_torch.training.checkpoint import (
     NAME,
     PREVIOUS,
     Checkpoint,
+    CheckpointError,
     copy_linked,
     read_checkpoint,
     set_checkpoint_aside,
 )
+from spacy_torch.training.checkpoint_callback import CheckpointCallback
 from spacy_torch.training.config_match import current_versions, plain_config
 from spacy_torch.training.data_parallel import DataParallel
 from spacy_torch.training.interval import Interval
@@ -105,13 +107,18 @@ def _wrap(config: Config, run: Resumable, parallel: DataParallel) -> WrappedConf
     def wrap_logger(set_up: Any) -> Any:
         return run.wrap_logger(set_up, when_set_up=begin_reading)
 
+    def wrap_before_update(callback: Any) -> Any:
+        # Ours has nothing to write here, and may have the user's own inside.
+        is_ours = isinstance(callback, CheckpointCallback)
+        return run.wrap_before_update(callback.then if is_ours else callback)
+
     wrapped = WrappedConfig(
         config,
         {
             "optimizer": run.wrap_optimizer,
             "batcher": run.wrap_batcher,
             "logger": wrap_logger,
-            "before_update": run.wrap_before_update,
+            "before_update": wrap_before_update,
             "before_to_disk": run.wrap_before_to_disk,
         },
     )
@@ -125,28 +132,40 @@ def _load(
     output: Path, given: Mapping[str, Any], *, world: World, resume: bool
 ) -> Checkpoint | None:
     """The checkpoint to go on from, in every process; the first one makes room for a new run."""
-    loaded = None
+    loaded, problem = None, ""
     if world.rank == 0:
-        loaded = read_checkpoint(output) if resume else None
-        if loaded is not None:
-            check_loaded(loaded, given)
-        else:
-            if resume:
-                logger.warning("%s has no checkpoint: the training starts anew", output)
-            _make_room(output)
+        _heal_best(output)
+        try:
+            loaded = read_checkpoint(output) if resume else None
+            if loaded is not None:
+                check_loaded(loaded, given)
+        except CheckpointError as error:
+            problem = str(error)
+    problem = world.broadcast(problem)
+    if problem:  # raised by all, so that none waits for the first
+        raise CheckpointError(problem)
+    if world.rank == 0 and loaded is None:
+        if resume:
+            logger.warning("%s has no checkpoint: the training starts anew", output)
+        _make_room(output)
     sent = world.broadcast(None if loaded is None or world.size == 1 else loaded.to_send())
     return loaded if world.rank == 0 else sent
 
 
-def _make_room(output: Path) -> None:
-    """Keep what an earlier run has left and spaCy would delete or we would write over."""
+def _heal_best(output: Path) -> None:
+    """Put the best pipeline back where a run was killed while it replayed, and left it empty."""
     best = output / BEST
-    if best.is_dir() and not (best / "meta.json").exists():  # killed while it was replaying
-        shutil.rmtree(best)
-        for name in (NAME, PREVIOUS):
-            if (output / name / BEST).is_dir():
-                copy_linked(output / name / BEST, best)
-                break
+    if not best.is_dir() or (best / "meta.json").exists():
+        return
+    shutil.rmtree(best)
+    kept = (output / name / BEST for name in (NAME, PREVIOUS))
+    for path in (path for path in kept if path.is_dir()):
+        copy_linked(path, best)
+        return
+
+
+def _make_room(output: Path) -> None:
+    """Keep what an earlier run has left and spaCy would delete, or we would write over."""
     keep_best(output)
     set_checkpoint_aside(output)
     (output / FINISHED).unlink(missing_ok=True)

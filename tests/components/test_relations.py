@@ -1,5 +1,6 @@
 """What the component for relations learns from, writes and refuses."""
 
+import json
 from functools import partial
 from typing import Any
 
@@ -308,6 +309,20 @@ def test_share_of_unrelated_pairs_is_drawn_anew_and_alike_for_equal_seeds():
     assert kept[~unrelated].all()
     assert 0.15 < kept[unrelated].mean() < 0.35
     numpy.testing.assert_array_equal(drawn[0][kept], full[kept])
+
+
+def test_draws_go_on_where_another_process_was():
+    one, other = make_nlp(negative_rate=0.5), make_nlp(negative_rate=0.5)
+    for nlp in (one, other):
+        train(nlp, steps=1)
+    train(one, steps=2)
+    before, after = one.get_pipe("torch_relations"), other.get_pipe("torch_relations")
+    before.skipped["strange relations"] += 3
+    state = json.loads(json.dumps(before.training_state))
+    assert state["draws"] != after.training_state["draws"]
+    after.training_state = state
+    assert after.training_state == state
+    assert after.skipped == {"strange relations": 3}
 
 
 def test_what_cannot_be_learned_is_counted():
