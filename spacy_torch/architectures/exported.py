@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from thinc.api import Model
 from torch import nn
 
+from spacy_torch.architectures.exported_graph import put_graphs
 from spacy_torch.bridge.building import ModuleBuilder, build_sized
 from spacy_torch.bridge.model import find_wrapped
 from spacy_torch.bridge.shim import TorchShim
@@ -18,7 +19,7 @@ from spacy_torch.nn.int8_conversion import round_layers
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
 
-Format = Literal["int8"]
+Format = Literal["int8", "onnx", "torch.export"]
 
 
 def build_exported(model: Model[InT, OutT], *, format: Format) -> Model[InT, OutT]:
@@ -29,7 +30,8 @@ def build_exported(model: Model[InT, OutT], *, format: Format) -> Model[InT, Out
 
     Args:
         model: the model that was exported, as its config describes it.
-        format: "int8": large matrices of 8-bit integers.
+        format: "int8": large matrices of 8-bit integers; "onnx": a graph that ONNX Runtime
+            runs; "torch.export": a program of torch's.
     """
     for node in find_wrapped(model):
         shim: Any = node.shims[0]
@@ -61,7 +63,26 @@ def build_int8(build: ModuleBuilder, *, exported: Mapping[str, Any], **sizes: An
     return module
 
 
-_BUILDERS: dict[Format, Callable[..., nn.Module]] = {"int8": build_int8}
+def build_graphs(
+    build: ModuleBuilder, *, format: str, exported: Mapping[str, Any], **sizes: Any
+) -> nn.Module:
+    """The module of another builder, with graphs in the place of parts of it or of all.
+
+    Args:
+        build: the other builder.
+        format: what runs them.
+        exported: the `graphs` (see `put_graphs`).
+        sizes: what the other builder takes.
+    """
+    module = build_sized(build, sizes)
+    return put_graphs(module, exported.get("graphs", {}), format=format)
+
+
+_BUILDERS: dict[Format, Callable[..., nn.Module]] = {
+    "int8": build_int8,
+    "onnx": partial(build_graphs, format="onnx"),
+    "torch.export": partial(build_graphs, format="torch.export"),
+}
 
 
 def _refuse_initialization(X: Any, Y: Any) -> NoReturn:

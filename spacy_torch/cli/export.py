@@ -8,7 +8,7 @@ from wasabi import msg
 
 from spacy_torch.comparison import read_sample
 
-FORMATS = ("int8",)
+FORMATS = ("int8", "onnx", "torch.export")
 
 
 @app.command("torch-export")

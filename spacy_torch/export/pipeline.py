@@ -19,6 +19,7 @@ from spacy_torch.bridge.weights import weights_to_chunks
 from spacy_torch.comparison import find_differences, make_docs, sample_texts
 from spacy_torch.export.calls import Call, largest_difference, recorded_calls
 from spacy_torch.export.formats import Exported, NotExportable
+from spacy_torch.export.graphs import export_onnx, export_program
 from spacy_torch.export.int8 import export_int8
 from spacy_torch.export.report import Part, Report
 from spacy_torch.rebuilding import rebuild, with_blocks
@@ -26,7 +27,11 @@ from spacy_torch.rebuilding import rebuild, with_blocks
 ARCHITECTURE = "spacy-torch.Exported.v1"
 # Up to what scores count as equal.
 SCORE_TOLERANCE: dict[str, float] = {"int8": 0.1}
-EXPORTERS: dict[Format, Callable[[TorchShim, Sequence[Call]], Exported]] = {"int8": export_int8}
+EXPORTERS: dict[Format, Callable[[TorchShim, Sequence[Call]], Exported]] = {
+    "int8": export_int8,
+    "onnx": export_onnx,
+    "torch.export": export_program,
+}
 
 
 def export_pipeline(

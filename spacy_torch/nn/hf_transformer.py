@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -147,7 +148,8 @@ class HFTransformer(nn.Module):
         return nothing
 
     def _device(self) -> torch.device:
-        return next(self.transformer.parameters()).device
+        # What was exported has no parameters any more.
+        return next(chain(self.transformer.parameters(), self.transformer.buffers())).device
 
     def _find_sub_batches(self, device: torch.device) -> SubBatches:
         if self.training not in self._sub_batches:

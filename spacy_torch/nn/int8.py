@@ -159,9 +159,23 @@ class Int8Linear(nn.Module):
         Raises:
             RuntimeError: in training mode.
         """
-        rows = values.detach().reshape(-1, values.shape[-1]).float()
-        outputs = self.matrix(round_rows(rows), self.bias)
+        outputs = self.matrix(_round_once(values), self.bias)
         return outputs.view(*values.shape[:-1], outputs.shape[1]).to(values.dtype)
+
+
+def _round_once(values: Tensor) -> Rounded:
+    """Round the rows of a tensor, unless another layer just did.
+
+    What is rounded is kept with the tensor: attention maps the same rows three times.
+    """
+    version = None if values.is_inference() else values._version
+    known = cast("tuple[int, Rounded] | None", getattr(values, "_int8_rows", None))
+    if known is not None and known[0] == version:
+        return known[1]
+    rounded = round_rows(values.detach().reshape(-1, values.shape[-1]).float())
+    if version is not None:  # one without a version does not tell when it is changed
+        values._int8_rows = (version, rounded)  # pyright: ignore[reportAttributeAccessIssue]
+    return rounded
 
 
 class _Packed:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from spacy_torch.nn.exporting import is_exporting
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
@@ -28,6 +30,11 @@ class Ragged(NamedTuple):
 
     def sequence_ids(self) -> Int[Tensor, " token"]:
         """For each row, the number of the sequence it belongs to."""
+        if is_exporting():
+            # ONNX repeats no rows so many times each; in one step, each row is compared with
+            # the end of each sequence.
+            rows = torch.arange(len(self.values), device=self.lengths.device)
+            return (self.lengths.cumsum(0) <= rows.unsqueeze(1)).sum(1)
         ids = torch.arange(len(self.lengths), device=self.lengths.device)
         # Without output_size the GPU would have to wait for the sum of the lengths.
         return ids.repeat_interleave(self.lengths, output_size=len(self.values))

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from spacy_torch.nn.exporting import is_exporting
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
@@ -17,6 +19,10 @@ def sum_rows(
     table: Float[Tensor, "row width"], index: Int[Tensor, "sum term"]
 ) -> Float[Tensor, "sum width"]:
     """Add up the rows that each line of `index` names: `table[index].sum(1)`."""
+    if is_exporting():
+        # ONNX has no bags: their sums would be a loop, which fails without any.
+        rows = table.index_select(0, index.flatten())
+        return rows.view(*index.shape, table.shape[1]).sum(1)
     needs_gradient = torch.is_grad_enabled() and table.requires_grad
     if needs_gradient and table.device.type == "cpu" and not torch.compiler.is_compiling():
         return cast("Tensor", _SumRows.apply(table, index))  # pyright: ignore[reportUnknownMemberType]

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import spacy
-from spacy.language import Language
+from spacy.training import Example
 from tiny_transformer import make_transformer
 from trained_pipelines import (
     TEXTS,
+    TRUTH,
     annotate,
     make_ner,
     make_stock,
@@ -24,7 +25,7 @@ from spacy_torch.export.report import Report
 
 # A score may move by so much: 8 bits are not exact, and where a number falls between two of its
 # levels, the order of a sum decides.
-TOLERANCE: dict[Format, float] = {"int8": 0.05}
+TOLERANCE: dict[Format, float] = {"int8": 0.05, "onnx": 1e-4, "torch.export": 1e-4}
 PIPELINES: dict[str, Callable[..., dict[str, Any]]] = {
     "textcat": make_textcat,
     "ner": make_ner,
@@ -33,18 +34,31 @@ PIPELINES: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=PIPELINES)
-def nlp(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Language:
+# Tracing a module takes seconds.
+PAIRS = [
+    *(pytest.param((name, "int8"), id=f"{name}-int8") for name in PIPELINES),
+    pytest.param(("textcat", "onnx"), id="textcat-onnx"),
+    *(
+        pytest.param((name, format), id=f"{name}-{format}", marks=pytest.mark.slow)
+        for name, format in [
+            ("textcat", "torch.export"),
+            ("ner", "onnx"),
+            ("stock", "torch.export"),
+            ("transformer", "onnx"),
+            ("transformer", "torch.export"),
+        ]
+    ),
+]
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    name, format = request.param
     folder = ()
-    if request.param == "transformer":
+    if name == "transformer":
         path = tmp_path_factory.mktemp("transformer")
         folder = (make_transformer(path, intermediate_size=256),)
-    return train(PIPELINES[request.param](*folder))
-
-
-@pytest.fixture(scope="module", params=EXPORTERS)
-def report(nlp: Language, request: pytest.FixtureRequest) -> Report:
-    return export_pipeline(nlp, request.param, texts=TEXTS)
+    return export_pipeline(train(PIPELINES[name](*folder)), format, texts=TEXTS)
 
 
 def assert_close(report: Report, found: list[dict[str, Any]], expected: list[dict[str, Any]]):
@@ -56,7 +70,8 @@ def assert_close(report: Report, found: list[dict[str, Any]], expected: list[dic
             assert value == right[key]
 
 
-def test_exported_pipeline_annotates_what_the_original_learned(nlp, report):
+def test_exported_pipeline_annotates_what_the_original_learned(report):
+    nlp = report.original
     assert_close(report, annotate(report.nlp), annotate(nlp))
     assert report.nlp.pipe_names == nlp.pipe_names
     assert report.objection is None
@@ -100,9 +115,6 @@ def test_doc_without_tokens_is_annotated_and_changes_nothing_beside_it(report):
 
 
 def test_exported_pipeline_cannot_be_trained_initialized_or_extended(report):
-    from spacy.training import Example
-    from trained_pipelines import TRUTH
-
     nlp = report.nlp
     truths = zip(TEXTS, TRUTH, strict=True)
     examples = [Example.from_dict(nlp.make_doc(text), truth) for text, truth in truths]
@@ -117,3 +129,7 @@ def test_exported_pipeline_is_not_exported_again(report):
     again = export_pipeline(report.nlp, report.format, texts=TEXTS)
     assert [part.kept for part in again.parts] == ["it is exported already"]
     assert again.nlp is report.nlp
+
+
+def test_every_format_is_tested():
+    assert {param.values[0][1] for param in PAIRS} == EXPORTERS.keys()

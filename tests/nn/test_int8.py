@@ -79,6 +79,26 @@ def test_layer_without_a_bias_adds_none():
     assert not rounded(torch.zeros(2, 8)).any()
 
 
+def test_rows_are_rounded_once_for_several_layers_until_they_change(monkeypatch):
+    layers = [Int8Linear.of(nn.Linear(8, 4)).eval() for _ in range(3)]
+    rounded = []
+    monkeypatch.setattr(int8, "round_rows", lambda rows: rounded.append(rows) or round_rows(rows))
+    values = torch.randn(2, 3, 8)
+    first = [layer(values) for layer in layers]
+    assert len(rounded) == 1
+    assert all(
+        torch.equal(layer(values.clone()), found)
+        for layer, found in zip(layers, first, strict=True)
+    )
+    values.mul_(2)
+    torch.testing.assert_close(layers[0](values), layers[0](values.clone()))
+    with torch.inference_mode():
+        values = torch.randn(2, 8)
+        before = layers[0](values)
+        values.zero_()
+        assert not torch.equal(layers[0](values), before)
+
+
 def test_processor_that_saturates_multiplies_floats_instead(monkeypatch):
     matrix = Int8Matrix.of(torch.randn(20, 30)).eval()
     rows = round_rows(torch.randn(7, 30))
