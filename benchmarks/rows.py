@@ -59,6 +59,8 @@ TABLES: dict[str, dict[str, str]] = {
         "active_boxes_bccd": "benchmarks.active_boxes:measure_bccd",
     },
     "scale": {
+        "export_minilm": "benchmarks.export:measure_minilm",
+        "export_hash_embed_cnn": "benchmarks.export:measure_hash_embed_cnn",
         "annotate_memory": "benchmarks.annotate_memory:measure",
         "processes_equality": "benchmarks.processes:measure_equality",
         "processes_speed": "benchmarks.processes:measure_speed",
