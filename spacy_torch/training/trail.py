@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import zlib
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from spacy.attrs import (
     DEP,
@@ -30,11 +31,17 @@ def checksum(example: Example) -> int:
     doc = example.reference
     crc = zlib.crc32(doc.to_array(ATTRIBUTES).tobytes())
     if doc.cats:
-        crc = zlib.crc32(json.dumps(doc.cats, sort_keys=True, default=str).encode(), crc)
+        crc = zlib.crc32(array("d", doc.cats.values()).tobytes(), crc)
+        crc = zlib.crc32(_names_checksum(tuple(doc.cats)), crc)
     for name in sorted(doc.spans):
         spans = [(name, span.start, span.end, span.label_) for span in doc.spans[name]]
         crc = zlib.crc32(repr(spans).encode(), crc)
     return crc
+
+
+@lru_cache(maxsize=1024)  # the examples of a corpus have the same labels, often many
+def _names_checksum(names: tuple[str, ...]) -> bytes:
+    return zlib.crc32("\0".join(names).encode()).to_bytes(4, "little")
 
 
 class Trail:
