@@ -16,6 +16,8 @@ from benchmarks.run_processes import build_config, by_words, finish, train_proce
 from benchmarks.settings import Settings
 
 # Small enough that no step, of a loss summed over a batch, overshoots: rounding would grow then.
+# After some ten steps it does so all the same: sums in another order make a maxout choose another
+# of two pieces that are all but equal, and from there on the weights go ways of their own.
 SGD = {"@optimizers": "SGD.v1", "learn_rate": 1e-5, "L2": 0.0, "grad_clip": 0.0}
 ADAM = {"@optimizers": "Adam.v1", "learn_rate": 0.001}
 SMALL = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "dropout": 0.0}
@@ -38,8 +40,9 @@ def measure_equality(settings: Settings) -> list[Figure]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         convert_ewt(settings, folder)
-        for name, optimizer in (("SGD", SGD), ("Adam", ADAM)):
-            steps = 6 if settings.quick else 61
+        for name, optimizer, steps in (("SGD", SGD, 10), ("SGD", SGD, 61), ("Adam", ADAM, 61)):
+            if settings.quick:
+                steps = min(steps, 6)
             config = build_config(
                 _tagger(SMALL),
                 folder,
@@ -49,11 +52,12 @@ def measure_equality(settings: Settings) -> list[Figure]:
                 max_steps=steps,
                 eval_frequency=steps - 1,
             )
-            config.to_disk(folder / f"{name}.cfg")
+            path = folder / f"{name}-{steps}.cfg"
+            config.to_disk(path)
             trained = {}
             for size in (1, 2, 3):
-                output = folder / f"{name}-{size}"
-                finish(train_processes(folder / f"{name}.cfg", output, size=size))
+                output = folder / f"{path.stem}-{size}"
+                finish(train_processes(path, output, size=size))
                 trained[size] = spacy.load(output / "model-last")
             figures += [_compare(name, trained, size, steps) for size in (2, 3)]
     return figures
@@ -69,7 +73,7 @@ def _compare(name: str, trained: dict[int, Language], size: int, steps: int) -> 
             f"{title}: largest difference of a parameter",
             "1 process",
             [largest],
-            aim=1e-6,
+            aim=1e-6 if steps <= 10 else None,
             better="lower",
             unit="",
             details=details,
