@@ -38,9 +38,9 @@ def measure_minilm(settings: Settings) -> list[Figure]:
         "export_minilm",
         encoder,
         aims={"int8": 1.8, "onnx": None},
-        steps=8 if settings.quick else 400,
+        steps=8 if settings.quick else 200,
         learn_rate=1e-4,
-        test_words=2_000 if settings.quick else None,
+        test_words=2_000 if settings.quick else 10_000,
     )
 
 
@@ -86,7 +86,7 @@ def _measure(
         timing = take_turns(
             partial(_predict, report.nlp, docs),
             partial(_predict, nlp, docs),
-            turns=2 if settings.quick else 7,
+            turns=2 if settings.quick else 5,
         )
         seconds = timing.medians()
         details = {
