@@ -16,8 +16,8 @@ from benchmarks.run_processes import build_config, by_words, finish, train_proce
 from benchmarks.settings import Settings
 
 # Small enough that no step, of a loss summed over a batch, overshoots: rounding would grow then.
-# After some ten steps it does so all the same: sums in another order make a maxout choose another
-# of two pieces that are all but equal, and from there on the weights go ways of their own.
+# After some ten steps it does so all the same, in jumps: probably where sums in another order make
+# a maxout choose another of two pieces that are all but equal.
 SGD = {"@optimizers": "SGD.v1", "learn_rate": 1e-5, "L2": 0.0, "grad_clip": 0.0}
 ADAM = {"@optimizers": "Adam.v1", "learn_rate": 0.001}
 SMALL = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "dropout": 0.0}
