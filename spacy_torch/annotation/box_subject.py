@@ -13,10 +13,9 @@ from typing_extensions import override
 
 from spacy_torch.annotation.box_precision import judge_boxes, measure_box_precision, overlaps_of
 from spacy_torch.annotation.box_questions import BoxQuestions, Place, read_places, to_span
-from spacy_torch.annotation.kinds import find_questions
-from spacy_torch.annotation.measures import measure_calibration_error
+from spacy_torch.annotation.mark_subject import FLOOR, MarkSubject, measure_marks_calibration
 from spacy_torch.annotation.questions import Questions, with_question
-from spacy_torch.annotation.subject import Measured, Shown, Subject, Truth
+from spacy_torch.annotation.subject import Measured, Shown, Truth
 from spacy_torch.annotation.tasks import Task, show
 from spacy_torch.annotation.verdicts import is_whole
 from spacy_torch.features.boxes import Box
@@ -27,8 +26,6 @@ ACCEPTED = 0.5
 # an object of their label, or would be accepted with another label.
 TIGHT = 0.7
 BESIDE = 0.1
-# Boxes that are less probable say nothing of calibration: there is no end of them.
-FLOOR = 0.05
 # In a task: the annotator may put a wrong box right, and not only refuse it.
 CORRECTABLE = "_correctable"
 
@@ -46,7 +43,7 @@ class CorrectableBoxQuestions(BoxQuestions):
         return questions
 
 
-class BoxSubject(Subject):
+class BoxSubject(MarkSubject):
     """Boxes around the objects of a picture.
 
     A session begins with one box of each label that the annotator draws: what has never been
@@ -63,14 +60,10 @@ class BoxSubject(Subject):
     }
 
     @override
-    def find_component(self, nlp: Language, name: str | None = None) -> str:
-        return find_questions(nlp, name).name
-
-    @override
     def make_questions(self, nlp: Language, name: str, kind: str) -> Questions:
         if kind == "correct":
             return CorrectableBoxQuestions(nlp, name)
-        return find_questions(nlp, name, kind)  # pyright: ignore[reportArgumentType]
+        return super().make_questions(nlp, name, kind)
 
     @override
     def ask_first(
@@ -93,10 +86,6 @@ class BoxSubject(Subject):
             if task is not None:
                 tasks.append(with_question(task, {"spans": [], "label": label}, score=0.0))
         return [{**task, "_view_id": questions.view_id} for task in tasks]
-
-    @override
-    def make_first_questions(self, questions: Questions, kind: str) -> Questions:
-        return self.make_questions(questions.nlp, questions.name, "manual")
 
     @override
     def initialize(
@@ -151,8 +140,7 @@ class BoxSubject(Subject):
             for boxes, truth in zip(pictures, objects, strict=True)
             for pair in judge_boxes([box for box in boxes if box.score >= FLOOR], truth)
         ]
-        scores, right = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-        return Measured(score, measure_calibration_error(scores, right, exclusive=False))
+        return Measured(score, measure_marks_calibration(pairs))
 
     @override
     def metric(self, *, exclusive: bool) -> str:

@@ -12,19 +12,11 @@ from spacy.training import Example
 from typing_extensions import override
 
 from spacy_torch.annotation.classifier_pipeline import initialize_upstream
-from spacy_torch.annotation.kinds import find_questions
-from spacy_torch.annotation.measures import measure_calibration_error
-from spacy_torch.annotation.questions import Questions
+from spacy_torch.annotation.mark_subject import FLOOR, MarkSubject, measure_marks_calibration
 from spacy_torch.annotation.span_questions import Mark, read_marks
-from spacy_torch.annotation.subject import Measured, Shown, Subject, Truth
+from spacy_torch.annotation.subject import Measured, Shown, Truth
 from spacy_torch.annotation.tasks import Task, show
 from spacy_torch.annotation.verdicts import is_whole
-
-# A session begins with texts marked by hand: a model that has never seen a span would ask about
-# any piece of text.
-FIRST = "manual"
-# Spans that are less probable say nothing of calibration: there is no end of them.
-FLOOR = 0.05
 
 
 class Found(NamedTuple):
@@ -39,7 +31,7 @@ class Found(NamedTuple):
     likely: dict[Mark, float]
 
 
-class SpanSubject(Subject):
+class SpanSubject(MarkSubject):
     """Spans of texts, as `doc.ents` or in a group of `doc.spans`."""
 
     name = "spans"
@@ -47,18 +39,6 @@ class SpanSubject(Subject):
         "binary": "whether a span has a label, yes or no; texts of the first batch by hand",
         "manual": "which spans there are",
     }
-
-    @override
-    def find_component(self, nlp: Language, name: str | None = None) -> str:
-        return find_questions(nlp, name).name
-
-    @override
-    def make_questions(self, nlp: Language, name: str, kind: str) -> Questions:
-        return find_questions(nlp, name, kind)  # pyright: ignore[reportArgumentType]
-
-    @override
-    def make_first_questions(self, questions: Questions, kind: str) -> Questions:
-        return self.make_questions(questions.nlp, questions.name, FIRST)
 
     @override
     def initialize(
@@ -118,9 +98,8 @@ class SpanSubject(Subject):
             for one, truth in zip(texts, true, strict=True)
             for mark, score in one.likely.items()
         ]
-        scores, right = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-        error = measure_calibration_error(scores, right, exclusive=False)
-        return Measured(2 * n_right / n_both if n_both else 1.0, error)
+        score = 2 * n_right / n_both if n_both else 1.0
+        return Measured(score, measure_marks_calibration(pairs))
 
     @override
     def metric(self, *, exclusive: bool) -> str:
