@@ -20,6 +20,7 @@ from spacy.util import logger
 
 from spacy_torch.bridge.atomic import replacing, sync_directory
 from spacy_torch.bridge.weights import verify_weights
+from spacy_torch.training.linked_copy import copy_linked
 
 FORMAT = 1
 NAME, PREVIOUS, UNFINISHED = "checkpoint", "checkpoint.previous", "checkpoint.unfinished"
@@ -176,11 +177,6 @@ def set_checkpoint_aside(output: Path) -> Path | None:
     return aside
 
 
-def copy_linked(source: Path, target: Path) -> None:
-    """Copy a directory by hard links, which cost no space, where the file system has them."""
-    shutil.copytree(source, target, copy_function=_link_or_copy)
-
-
 def _tensor_files(directory: Path) -> tuple[Path, Path]:
     return directory / f"{MODELS}.safetensors", directory / f"{OPTIMIZER}.safetensors"
 
@@ -225,11 +221,3 @@ def _read_facts(path: Path) -> dict[str, Any]:
             f"{file} has format {facts.get('format')!r}, this version of spacy-torch reads {FORMAT}"
         )
     return facts
-
-
-def _link_or_copy(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # not on every file system
-        return shutil.copy2(source, target)
-    return target

@@ -1,7 +1,6 @@
 """Keeping the best pipelines of earlier runs when a new run starts."""
 
 import filecmp
-import os
 import shutil
 from collections.abc import Callable
 from itertools import count, takewhile
@@ -10,6 +9,8 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.training.loop import DIR_MODEL_BEST
 from spacy.util import logger
+
+from spacy_torch.training.linked_copy import copy_linked
 
 N_KEPT = 3
 
@@ -57,7 +58,7 @@ def keep_best(path: Path) -> Path | None:
     try:
         if copied.exists():  # left by a run that was killed here
             shutil.rmtree(copied)
-        shutil.copytree(best, copied, copy_function=_link_or_copy)
+        copy_linked(best, copied)
         _put_first(copied, best)
     except OSError as error:
         raise OSError(
@@ -95,11 +96,3 @@ def _are_same(left: Path, right: Path) -> bool:
 
 def _files(path: Path) -> set[Path]:
     return {file.relative_to(path) for file in path.rglob("*") if file.is_file()}
-
-
-def _link_or_copy(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:  # not on every file system
-        return shutil.copy2(source, target)
-    return target

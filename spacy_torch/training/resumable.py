@@ -29,7 +29,6 @@ from spacy_torch.training.checkpoint import (
     BEST,
     Checkpoint,
     CheckpointError,
-    copy_linked,
     write_checkpoint,
 )
 from spacy_torch.training.config_match import (
@@ -39,6 +38,7 @@ from spacy_torch.training.config_match import (
     plain_config,
 )
 from spacy_torch.training.interval import Interval
+from spacy_torch.training.linked_copy import copy_linked
 from spacy_torch.training.losses import LossWindow, add_up, add_up_saved
 from spacy_torch.training.pipeline_state import (
     load_pipeline,

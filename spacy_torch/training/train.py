@@ -21,7 +21,6 @@ from spacy_torch.training.checkpoint import (
     PREVIOUS,
     Checkpoint,
     CheckpointError,
-    copy_linked,
     read_checkpoint,
     set_checkpoint_aside,
 )
@@ -30,6 +29,7 @@ from spacy_torch.training.config_match import current_versions, plain_config
 from spacy_torch.training.data_parallel import DataParallel
 from spacy_torch.training.interval import Interval
 from spacy_torch.training.keep_best import keep_best
+from spacy_torch.training.linked_copy import copy_linked
 from spacy_torch.training.resumable import Resumable, check_loaded
 from spacy_torch.training.same_run import check_same_run
 from spacy_torch.training.wrapped_config import WrappedConfig
