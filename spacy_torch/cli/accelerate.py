@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import spacy
-from spacy.cli._util import Arg, Opt, app
+from spacy.cli._util import Arg, app
 from wasabi import msg
 
 from spacy_torch.accelerate import Part, Report, accelerate
+from spacy_torch.cli.comparing import FORCE, SAMPLE, check_free
 from spacy_torch.comparison import read_sample
 
 
@@ -14,22 +15,14 @@ from spacy_torch.comparison import read_sample
 def torch_accelerate(
     pipeline: str = Arg(..., help="Installed pipeline, or the path of one"),
     output_path: Path = Arg(..., help="Folder to write the faster one to"),
-    sample_path: Path | None = Opt(
-        None,
-        "--sample",
-        "-s",
-        help="Texts to compare both on: one per line, .jsonl or .spacy (default: a few sentences)",
-        exists=True,
-        dir_okay=False,
-    ),
-    force: bool = Opt(False, "--force", "-F", help="Write it even if it annotates differently"),
+    sample_path: Path | None = SAMPLE,
+    force: bool = FORCE,
 ) -> None:
     """Replace spaCy's token encoders in a trained pipeline by the same functions in torch.
 
     The weights are converted. It writes nothing if anything is then annotated differently.
     """
-    if output_path.exists() and (output_path.is_file() or any(output_path.iterdir())):
-        msg.fail(f"There is something at {output_path}", "Name another folder", exits=1)
+    check_free(output_path)
     try:
         nlp = spacy.load(pipeline)
         report = accelerate(nlp, read_sample(sample_path, nlp) if sample_path else None)

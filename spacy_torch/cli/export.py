@@ -6,6 +6,7 @@ import spacy
 from spacy.cli._util import Arg, Opt, app
 from wasabi import msg
 
+from spacy_torch.cli.comparing import FORCE, SAMPLE, check_free
 from spacy_torch.comparison import read_sample
 
 FORMATS = ("int8", "onnx", "torch.export")
@@ -19,15 +20,8 @@ def torch_export(
     component: list[str] = Opt(
         [], "--component", "-c", help="Name; may be repeated (default: all)"
     ),
-    sample_path: Path | None = Opt(
-        None,
-        "--sample",
-        "-s",
-        help="Texts to compare both on: one per line, .jsonl or .spacy (default: a few sentences)",
-        exists=True,
-        dir_okay=False,
-    ),
-    force: bool = Opt(False, "--force", "-F", help="Write it even if it annotates differently"),
+    sample_path: Path | None = SAMPLE,
+    force: bool = FORCE,
 ) -> None:
     """Export the torch modules of a trained pipeline, for prediction only.
 
@@ -36,8 +30,7 @@ def torch_export(
     """
     from spacy_torch.export.pipeline import export_pipeline
 
-    if output_path.exists() and (output_path.is_file() or any(output_path.iterdir())):
-        msg.fail(f"There is something at {output_path}", "Name another folder", exits=1)
+    check_free(output_path)
     try:
         nlp = spacy.load(pipeline)
         report = export_pipeline(

@@ -1,13 +1,10 @@
 """Ray Data, Spark and Dask, as they are, with two workers each."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_python
 from tiny_annotator import make_texts
 
 HERE = Path(__file__).parent
@@ -32,28 +29,12 @@ def answer(request, tmp_path_factory):
 
 def run_program(engine, folder):
     """The rows of both jobs, by their ids. It has five minutes; what it started ends with it."""
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "engines.py"), engine, folder / "model", folder / "troubles"],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(HERE.parent),
-            "PYSPARK_PYTHON": sys.executable,
-            "RAY_USAGE_STATS_ENABLED": "0",
-        },
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    output = run_python(
+        [HERE / "engines.py", engine, folder / "model", folder / "troubles"],
+        folder,
+        given=json.dumps([RECORDS, KILLING]),
+        PYTHONPATH=str(HERE.parent),
     )
-    try:
-        output, errors = process.communicate(json.dumps([RECORDS, KILLING]), timeout=300)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 0, errors
     return [sorted(rows) for rows in json.loads(output.splitlines()[-1])]
 
 

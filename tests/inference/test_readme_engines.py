@@ -1,16 +1,13 @@
 """The README's command, and its programs for Ray, Spark and Dask, as they are written there."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import spacy
+from programs import run_python
 from tiny_annotator import make_texts, read_scores, save_pipeline
 
 from spacy_torch import Annotator
@@ -57,22 +54,3 @@ def test_program_annotates_every_text_once(engine, read, tmp_path):
         run_python(["program.py"], tmp_path)
     expected = [read_scores(row["doc"]) for row in Annotator(tmp_path / "cards")(TEXTS)]
     assert read(tmp_path / "annotated") == [(i, *found) for i, found in enumerate(expected)]
-
-
-def run_python(arguments, folder):
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYSPARK_PYTHON": sys.executable, "RAY_USAGE_STATS_ENABLED": "0"},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=300)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 0, output

@@ -1,13 +1,10 @@
 """The README's programs that train with Ray and Spark, as they are written there."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from programs import run_python
 from rank_runs import run_training
 from ranks import run_ranks
 from tiny_training import ENCODER, OUR_TAGGER, contents, make_config, write_corpora
@@ -38,30 +35,6 @@ def test_program_trains_as_two_processes_do(engine, trained, tmp_path):
     program = program.replace("/data/out", str(tmp_path / "out"))
     program = program.replace("ray.init()", "ray.init(num_cpus=2, include_dashboard=False)")
     (tmp_path / "program.py").write_text(program, encoding="utf-8")
-    run_program(tmp_path)
+    run_python(["program.py"], tmp_path, seconds=400, OMP_NUM_THREADS="1")
     for name in ("model-last", "model-best"):
         assert contents(tmp_path / "out" / name) == contents(trained / "expected" / name)
-
-
-def run_program(folder: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "program.py"],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYSPARK_PYTHON": sys.executable,
-            "RAY_USAGE_STATS_ENABLED": "0",
-        },
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=400)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 0, output
