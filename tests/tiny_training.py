@@ -30,6 +30,16 @@ OUR_TOK2VEC = {"@architectures": "spacy-torch.Tok2Vec.v1", "encoder": ENCODER}
 OUR_TAGGER = {"@architectures": "spacy-torch.TokenClassifier.v1", "encoder": ENCODER}
 STOCK_TAGGER = {"@architectures": "spacy.Tagger.v2", "tok2vec": LISTENER}
 
+STOCK_NER = {
+    "@architectures": "spacy.TransitionBasedParser.v2",
+    "state_type": "ner",
+    "extra_state_tokens": False,
+    "hidden_width": 8,
+    "maxout_pieces": 2,
+    "use_upper": True,
+    "tok2vec": LISTENER,
+}
+
 
 def write_corpora(path: Path) -> None:
     """Write train.spacy and dev.spacy: the tag of a word is its letter, a1 is an entity."""

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import Any
 
-from spacy_torch.training.checkpoint import CheckpointError
+from spacy_torch.training.checkpoint import Checkpoint, CheckpointError
 
 PACKAGES = ("spacy", "thinc", "torch", "spacy-torch")
 CALLBACK = "spacy-torch.Checkpoint.v1"
@@ -32,6 +32,18 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(before_update, dict) and before_update.get("@callbacks") == CALLBACK:
         training["before_update"] = before_update.get("then")
     return plain
+
+
+def check_loaded(loaded: Checkpoint, config: Mapping[str, Any]) -> None:
+    """Look whether a run with this config can go on from a checkpoint, before anything is done.
+
+    Raises:
+        CheckpointError: it is of other versions, or of another config.
+    """
+    check_versions(loaded.facts["versions"])
+    given = loaded.facts.get("given")
+    if given is not None:
+        check_config(given, plain_config(config))
 
 
 def check_config(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -33,7 +33,6 @@ from spacy_torch.training.checkpoint import (
 )
 from spacy_torch.training.config_match import (
     check_config,
-    check_versions,
     current_versions,
     plain_config,
 )
@@ -465,15 +464,3 @@ class OptimizerNote(Shim):
         model, note = self._told
         model.shims.remove(self)
         note(optimizer)
-
-
-def check_loaded(loaded: Checkpoint, config: Mapping[str, Any]) -> None:
-    """Look whether a run with this config can go on from a checkpoint, before anything is done.
-
-    Raises:
-        CheckpointError: it is of other versions, or of another config.
-    """
-    check_versions(loaded.facts["versions"])
-    given = loaded.facts.get("given")
-    if given is not None:
-        check_config(given, plain_config(config))

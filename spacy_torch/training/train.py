@@ -25,12 +25,12 @@ from spacy_torch.training.checkpoint import (
     set_checkpoint_aside,
 )
 from spacy_torch.training.checkpoint_callback import CheckpointCallback
-from spacy_torch.training.config_match import current_versions, plain_config
+from spacy_torch.training.config_match import check_loaded, current_versions, plain_config
 from spacy_torch.training.data_parallel import DataParallel
 from spacy_torch.training.interval import Interval
 from spacy_torch.training.keep_best import keep_best
 from spacy_torch.training.linked_copy import copy_linked
-from spacy_torch.training.resumable import Resumable, check_loaded
+from spacy_torch.training.resumable import Resumable
 from spacy_torch.training.same_run import check_same_run
 from spacy_torch.training.wrapped_config import WrappedConfig
 

@@ -4,7 +4,7 @@ import pytest
 from spacy.cli.train import train as spacy_train
 from spacy.util import registry
 from tiny_training import (
-    LISTENER,
+    STOCK_NER,
     STOCK_TAGGER,
     TOK2VEC,
     contents,
@@ -14,16 +14,6 @@ from tiny_training import (
 
 from spacy_torch.training.checkpoint import read_checkpoint
 from spacy_torch.training.train import train
-
-NER = {
-    "@architectures": "spacy.TransitionBasedParser.v2",
-    "state_type": "ner",
-    "extra_state_tokens": False,
-    "hidden_width": 8,
-    "maxout_pieces": 2,
-    "use_upper": True,
-    "tok2vec": LISTENER,
-}
 
 
 class Stopped(BaseException):
@@ -49,7 +39,11 @@ def config(tmp_path):
     write_corpora(tmp_path)
     return make_config(
         tmp_path,
-        {"tok2vec": {"model": TOK2VEC}, "tagger": {"model": STOCK_TAGGER}, "ner": {"model": NER}},
+        {
+            "tok2vec": {"model": TOK2VEC},
+            "tagger": {"model": STOCK_TAGGER},
+            "ner": {"model": STOCK_NER},
+        },
         before_update={
             "@callbacks": "spacy-torch.Checkpoint.v1",
             "path": str(tmp_path / "out"),

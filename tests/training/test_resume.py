@@ -7,9 +7,9 @@ from spacy.cli.train import train as spacy_train
 from spacy.util import registry
 from tiny_training import (
     ENCODER,
-    LISTENER,
     OUR_TAGGER,
     OUR_TOK2VEC,
+    STOCK_NER,
     STOCK_TAGGER,
     TOK2VEC,
     contents,
@@ -62,16 +62,7 @@ TEXTCAT = {
     "encoder": ENCODER,
     "exclusive_classes": True,
 }
-NER = {
-    "@architectures": "spacy.TransitionBasedParser.v2",
-    "state_type": "ner",
-    "extra_state_tokens": False,
-    "hidden_width": 8,
-    "maxout_pieces": 2,
-    "use_upper": True,
-    "tok2vec": LISTENER,
-}
-PARSER = {**NER, "state_type": "parser"}
+PARSER = {**STOCK_NER, "state_type": "parser"}
 
 
 TRAININGS = {
@@ -92,7 +83,7 @@ TRAININGS = {
         make_config,
         pipes={
             "tok2vec": {"model": OUR_TOK2VEC},
-            "ner": {"model": NER},
+            "ner": {"model": STOCK_NER},
             "parser": {"model": PARSER, "min_action_freq": 1},
         },
         optimizer=ADAMW,
@@ -121,7 +112,7 @@ TRAININGS = {
     ),
     "a streamed corpus, augmented": partial(
         make_config,
-        pipes={"tok2vec": {"model": TOK2VEC}, "ner": {"model": NER}},
+        pipes={"tok2vec": {"model": TOK2VEC}, "ner": {"model": STOCK_NER}},
         optimizer=ADAM,
         **STREAMED,
     ),
