@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -63,6 +64,8 @@ class World:
 def find_world(*, timeout: float = TIMEOUT) -> World:
     """The world that this process belongs to, joined if it was not yet.
 
+    One that it joined, it leaves when it ends, or with `leave_world` before that.
+
     That is the process group that exists (Ray Train and Spark's `TorchDistributor` make one),
     or the one that the variables RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT describe
     (`torchrun` sets them); else, or if it has one member, `World()`. With GPUs, a process that
@@ -100,10 +103,10 @@ def find_world(*, timeout: float = TIMEOUT) -> World:
 
 
 def leave_world(*, has_failed: bool = False) -> None:
-    """End the process group, if there is one; at the end of a process that found its world.
+    """End the process group, if there is one.
 
-    The threads of one that still exists would abort the interpreter when it ends. After a
-    failure a group with GPUs is left to the operating system: it might wait for the others.
+    After a failure a group with GPUs is left to the operating system: it might wait for the
+    others.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return
@@ -131,6 +134,9 @@ def _join(rank: int, size: int, *, timeout: timedelta) -> None:
         )
     except (distributed.DistError, RuntimeError, ValueError) as error:
         raise ConnectionError(_explain(error, rank=rank, size=size)) from error
+    # The threads of a group that still exists may abort the interpreter when it ends. Whether
+    # that is after a failure, nobody says here.
+    atexit.register(leave_world, has_failed=True)
 
 
 def _find_attempt(environment: Mapping[str, str]) -> str | None:
