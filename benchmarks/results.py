@@ -41,7 +41,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def format_table(results: dict[str, Any], order: Sequence[str]) -> str:
     """All figures as a table of text, in the order of the rows given."""
-    lines = _lines(results, order)
+    lines = [HEADER, *map(_cells, in_order(results, order))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -52,17 +52,20 @@ def format_table(results: dict[str, Any], order: Sequence[str]) -> str:
 
 
 def format_markdown(results: dict[str, Any], order: Sequence[str]) -> str:
-    """All figures as the table of the README."""
-    lines = _lines(results, order)
-    lines.insert(1, ("---",) * len(HEADER))
+    """All figures as a table in Markdown, in the order of the rows given."""
+    return format_figures(in_order(results, order))
+
+
+def format_figures(figures: Sequence[dict[str, Any]]) -> str:
+    """Figures as a table in Markdown."""
+    lines = [HEADER, ("---",) * len(HEADER), *map(_cells, figures)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _lines(results: dict[str, Any], order: Sequence[str]) -> list[tuple[str, ...]]:
-    figures = [
-        figure for row in order for figure in results["rows"].get(row, {"figures": []})["figures"]
-    ]
-    return [HEADER, *map(_cells, figures)]
+def in_order(results: dict[str, Any], order: Sequence[str]) -> list[dict[str, Any]]:
+    """The figures of the rows given, as far as they were measured."""
+    rows = results["rows"]
+    return [figure for row in order if row in rows for figure in rows[row]["figures"]]
 
 
 def _cells(figure: dict[str, Any]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def run_benchmark(table: str, *, description: str) -> None:
         help="folder of data sets that are not in the repository, one folder each; may be missing",
     )
     parser.add_argument("--table", action="store_true", help="only print what was measured")
-    parser.add_argument("--markdown", action="store_true", help="the same, for the README")
+    parser.add_argument("--markdown", action="store_true", help="the same, in Markdown")
     args = parser.parse_args()
     quick_results = ROOT / "metrics" / f"benchmark-{table}-quick.json"
     output = (args.output or (quick_results if args.quick else results)).resolve()

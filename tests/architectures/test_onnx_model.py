@@ -221,9 +221,9 @@ def test_tuple_of_features_is_spread_over_the_inputs(tmp_path):
     assert torch.equal(module(ones, ones), 2 * ones)
 
 
-def test_example_of_the_readme_learns(tmp_path):
-    readme = Path(__file__).parents[2] / "README.md"
-    code = readme.read_text(encoding="utf-8").partition("```python\n# my_graph.py")[2]
+def test_example_of_the_guide_learns(tmp_path):
+    guide = Path(__file__).parents[2] / "docs" / "modules.md"
+    code = guide.read_text(encoding="utf-8").partition("```python\n# my_graph.py")[2]
     exec(code.partition("```")[0], {})
     path = write_graph(tmp_path / "model.onnx", width=5)
     nlp = spacy.blank("en")

@@ -1,4 +1,4 @@
-"""The README's own module, as it is written there: trained, packaged, and loaded elsewhere."""
+"""The guide's module, as it is written there: trained, packaged, and loaded elsewhere."""
 
 import re
 import shutil
@@ -11,8 +11,8 @@ from spacy.util import load_config
 from thinc.api import Config
 
 ROOT = Path(__file__).parent.parent
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Your own module")[2]
-SECTION = SECTION.partition("\n## ")[0]
+GUIDE = (ROOT / "docs" / "modules.md").read_text(encoding="utf-8")
+SECTION = GUIDE.partition("\n## Your own module")[2].partition("\n## ")[0]
 TEXTS = ["good food,pos", "nice people,pos", "bad food,neg", "awful people,neg", "so good,pos"]
 
 
@@ -29,7 +29,7 @@ def run(*command, cwd):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which the README's commands have been run."""
+    """A folder in which the guide's commands have been run."""
     folder = tmp_path_factory.mktemp("own_module")
     (folder / "my_module.py").write_text(read_block("python"), encoding="utf-8")
     (folder / "texts.csv").write_text("\n".join(["text,label", *TEXTS]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The README's command, and its programs for Ray, Spark and Dask, as they are written there."""
+"""The guide's command, and its programs for Ray, Spark and Dask, as they are written there."""
 
 import json
 import re
@@ -14,11 +14,9 @@ from spacy_torch import Annotator
 from spacy_torch.inference.parts import read_parts
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = dict(
-    re.findall(r"^```python\n# my_(ray|spark|dask)\.py\n(.*?)^```", README, re.M | re.S)
-)
-COMMAND = re.findall(r"^python (-m spacy torch-annotate .*)$", README, re.M)[0]
+GUIDE = (ROOT / "docs" / "prediction.md").read_text(encoding="utf-8")
+PROGRAMS = dict(re.findall(r"^```python\n# my_(ray|spark|dask)\.py\n(.*?)^```", GUIDE, re.M | re.S))
+COMMAND = re.findall(r"^python (-m spacy torch-annotate .*)$", GUIDE, re.M)[0]
 TEXTS = make_texts(40)
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The README's programs that train with Ray and Spark, as they are written there."""
+"""The guide's programs that train with Ray and Spark, as they are written there."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,9 @@ from ranks import run_ranks
 from tiny_training import ENCODER, OUR_TAGGER, contents, make_config, write_corpora
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 PROGRAMS = dict(
-    re.findall(r"^```python\n# my_(ray|spark)_training\.py\n(.*?)^```", README, re.M | re.S)
+    re.findall(r"^```python\n# my_(ray|spark)_training\.py\n(.*?)^```", GUIDE, re.M | re.S)
 )
 STILL = {**OUR_TAGGER, "encoder": {**ENCODER, "dropout": 0.0}}
 
