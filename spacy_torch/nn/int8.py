@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import torch
@@ -16,6 +19,9 @@ LARGEST = 127
 _VALUES_AT_ONCE = 65_536
 # What a row of zeros is divided by.
 _SMALLEST = 1e-30
+# Products of integers that take so many times as long as those of floats are done without the
+# instructions for them: those with take about as long or less, those without hundreds of times.
+TOO_SLOW = 20
 
 
 class Rounded(NamedTuple):
@@ -51,9 +57,10 @@ class Int8Matrix(nn.Module):
     """A matrix of integers with a scale for each output, and products of rows with it.
 
     A CPU with instructions for it (AVX512-VNNI, AVX-VNNI, AMX) multiplies the integers, by
-    oneDNN's operators, which torch has since before 2.4. Whether it does so exactly is tried
-    out once: older instructions saturate. Elsewhere the same integers are multiplied as
-    floats, with the same result and without any gain.
+    oneDNN's operators, which torch has since before 2.4. Whether it does so exactly, and not a
+    thousand times slower, is tried out once: older instructions saturate, and without any
+    oneDNN goes number by number. Elsewhere the same integers are multiplied as floats, with
+    the same result and without any gain.
 
     Args:
         inputs: the size of the rows that come in.
@@ -198,7 +205,7 @@ class _Packed:
 
 def _pack(weight: Tensor, zeros: Tensor) -> Tensor | None:
     """The matrix in oneDNN's own layout, or nothing where its products are not exact."""
-    if weight.device.type != "cpu" or not weight.numel():
+    if weight.device.type != "cpu" or not weight.numel() or not _multiplies_fast():
         return None
     try:
         packed = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -212,12 +219,38 @@ def _pack(weight: Tensor, zeros: Tensor) -> Tensor | None:
     return packed if torch.allclose(found.double(), expected, rtol=1e-6, atol=0.5) else None
 
 
+@functools.cache
+def _multiplies_fast() -> bool:
+    """Whether this processor has instructions for products of integers, by how long they take."""
+    rows, weight = torch.ones(256, 64, dtype=torch.int8), torch.ones(64, 64, dtype=torch.int8)
+    scale, zeros = torch.ones(64), torch.zeros(64, dtype=torch.int64)
+    as_floats, of_floats = rows.float(), weight.float()
+    try:
+        packed = torch.ops.onednn.qlinear_prepack(weight, None)
+        seconds = _least_seconds(lambda: _multiply(rows, packed, scale=scale, zeros=zeros))
+    except (AttributeError, RuntimeError):  # a torch without oneDNN, or an older operator
+        return False
+    return seconds < TOO_SLOW * _least_seconds(lambda: as_floats @ of_floats)
+
+
+def _least_seconds(work: Callable[[], object], *, turns: int = 5) -> float:
+    def take() -> float:
+        start = perf_counter()
+        work()
+        return perf_counter() - start
+
+    return min(take() for _ in range(turns))
+
+
 def _multiply(rows: Tensor, packed: Tensor, *, scale: Tensor, zeros: Tensor) -> Tensor:
+    # Without AMX, oneDNN has instructions for rows without signs only: 128 is added to each
+    # number, by its highest bit, and told as their zero point.
+    unsigned = rows.view(torch.uint8).bitwise_xor(128)
     # Scale and zero point of the rows and of the output; nothing is done to it afterwards.
-    of_rows, of_output = (1.0, 0), (1.0, 0, torch.float32)
+    of_rows, of_output = (1.0, 128), (1.0, 0, torch.float32)
     nothing: tuple[str, list[float], str] = ("none", [], "")
     product = torch.ops.onednn.qlinear_pointwise(
-        rows, *of_rows, packed, scale, zeros, None, *of_output, *nothing
+        unsigned, *of_rows, packed, scale, zeros, None, *of_output, *nothing
     )
     return cast("Tensor", product)
 

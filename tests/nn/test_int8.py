@@ -1,5 +1,7 @@
 import copy
 import pickle
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from spacy_torch.nn.int8_maxout import Int8MaxoutNorm
 from spacy_torch.nn.maxout import MaxoutNorm
 
 SIZES = st.integers(1, 40)
+CPU_INFO = Path("/proc/cpuinfo")
 
 
 @settings(max_examples=50, deadline=None)
@@ -40,6 +43,7 @@ def test_row_of_zeros_gives_zeros_and_no_row_changes_another():
     linear = Int8Linear.of(nn.Linear(8, 4)).eval()
     rows = torch.stack([torch.zeros(8), torch.randn(8), 1000 * torch.randn(8)])
     found = linear(rows)
+    assert linear.bias is not None
     assert torch.equal(found[0], linear.bias)
     assert torch.equal(found, torch.cat([linear(row.unsqueeze(0)) for row in rows]))
 
@@ -110,9 +114,36 @@ def test_processor_that_saturates_multiplies_floats_instead(monkeypatch):
         calls.append(len(rows))
         return exact(rows, packed, scale=scale, zeros=zeros).clamp(-32_768, 32_767)
 
+    monkeypatch.setattr(int8, "_multiplies_fast", lambda: True)
     monkeypatch.setattr(int8, "_multiply", saturate)
     torch.testing.assert_close(copy.deepcopy(matrix)(rows), expected)
     assert calls == [2]  # the trial
+
+
+@pytest.mark.parametrize(("times_floats", "is_used"), [(3.0, True), (1000.0, False)])
+def test_processor_that_goes_number_by_number_multiplies_floats(monkeypatch, times_floats, is_used):
+    matrix = Int8Matrix.of(torch.randn(20, 30)).eval()
+    rows = round_rows(torch.randn(7, 30))
+    expected = matrix(rows)
+    exact, seconds, calls = int8._multiply, iter([times_floats, 1.0]), []
+    monkeypatch.setattr(int8, "_least_seconds", lambda work: next(seconds))
+
+    def multiply(rows: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+        calls.append(len(rows))
+        return exact(rows, *arguments, **keywords)
+
+    monkeypatch.setattr(int8, "_multiply", multiply)
+    monkeypatch.setattr(int8, "_multiplies_fast", int8._multiplies_fast.__wrapped__)
+    torch.testing.assert_close(copy.deepcopy(matrix)(rows), expected)
+    assert calls == ([2, 7] if is_used else [])
+
+
+@pytest.mark.skipif(
+    not CPU_INFO.exists() or "avx512_vnni" not in CPU_INFO.read_text(encoding="utf-8"),
+    reason="the processor has no such instructions, or does not tell",
+)
+def test_instructions_of_the_processor_are_used():
+    assert int8._multiplies_fast()
 
 
 def test_torch_without_the_operators_multiplies_floats(monkeypatch):
@@ -124,6 +155,7 @@ def test_torch_without_the_operators_multiplies_floats(monkeypatch):
         raise RuntimeError("no such operator")
 
     monkeypatch.setattr(int8, "_multiply", fail)
+    monkeypatch.setattr(int8, "_multiplies_fast", int8._multiplies_fast.__wrapped__)
     torch.testing.assert_close(copy.deepcopy(matrix)(rows), expected)
 
 
@@ -160,7 +192,7 @@ def encode_slowly(encoder: HashEmbedCNN, batch) -> Tensor:
     vectors, _ = encoder._type_tables(batch)
     margin = torch.full((window * depth,), len(batch.keys))
     hidden = vectors[torch.cat([margin, batch.inverse, margin])]
-    for layer in encoder.layers:
+    for layer in cast("list[Any]", encoder.layers):
         windows = hidden.unfold(0, 2 * window + 1, 1).transpose(1, 2).flatten(1)
         if isinstance(layer, Int8MaxoutNorm):
             step = hidden.abs().max() / 127
