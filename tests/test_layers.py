@@ -113,7 +113,7 @@ OPTIONAL = {
     },
 }
 OTHERS = {
-    "nn": {"torch"},
+    "nn": {"torch", "numpy"},
     "bridge": {"torch", "thinc", "numpy", "safetensors"},
     "registry": {"spacy", "catalogue"},
     "package": set(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -38,10 +40,14 @@ def find_trees(
         return positions.expand(inside.shape)
     heads = scores.masked_fill(~inside.unsqueeze(1), -torch.inf).argmax(2)
     heads = torch.where(inside, heads, positions)
-    for place in _ints((~are_trees(heads, lengths)).nonzero()[:, 0]):
-        length = int(lengths[place])
-        tree = find_tree(scores[place, :length, :length].detach())
-        heads[place, :length] = torch.tensor(tree, device=heads.device)
+    others = (~are_trees(heads, lengths)).nonzero()[:, 0]
+    if len(others):
+        trees = numpy.arange(heads.shape[1])[None].repeat(len(others), 0)
+        for tree, weights, length in zip(
+            trees, _to_numpy(scores[others]), _ints(lengths[others]), strict=True
+        ):
+            tree[:length] = _find_tree(weights[:length, :length])
+        heads[others] = torch.as_tensor(trees, device=heads.device)
     return heads
 
 
@@ -83,52 +89,52 @@ def find_tree(scores: Float[Tensor, "token token"]) -> list[int]:
     Raises:
         ValueError: a score is infinite or not a number.
     """
-    n_tokens = len(scores)
+    return _find_tree(_to_numpy(scores))
+
+
+def _to_numpy(scores: Tensor) -> NDArray[numpy.float64]:
+    # Every step looks at a few dozen numbers, for which torch's calls take longer than the
+    # arithmetic, and numpy's a fraction of that.
+    return scores.detach().to("cpu", torch.float64, copy=True).numpy()
+
+
+def _find_tree(weights: NDArray[numpy.float64]) -> list[int]:
+    n_tokens = len(weights)
     if n_tokens < 2:
         return [0] * n_tokens
-    weights = scores.to("cpu", torch.float64, copy=True)
-    if not bool(weights.isfinite().all()):
+    if not numpy.isfinite(weights).all():
+        wrong = int((~numpy.isfinite(weights)).sum())
         raise ValueError(
-            "the scores of arcs must be finite, got "
-            f"{int((~weights.isfinite()).sum())} of {weights.numel()} that are not: look for "
-            "NaN in the weights or the input of the parser"
+            f"the scores of arcs must be finite, got {wrong} of {weights.size} that are not: "
+            "look for NaN in the weights or the input of the parser"
         )
-    lowest, highest = torch.aminmax(weights)
-    roots = weights.diagonal().clone()
-    weights.diagonal().fill_(-torch.inf)
-    best = weights.max(1).values
-    bounds, order = (roots - best + best.sum()).sort(descending=True)
+    penalty = (weights.max() - weights.min()) * n_tokens + 1
+    tokens = numpy.arange(n_tokens)
+    roots = weights[tokens, tokens]
+    numpy.fill_diagonal(weights, -numpy.inf)
+    best = weights.max(1)
+    bounds = roots - best + best.sum()
+    order = numpy.argsort(-bounds, kind="stable")
     tree: list[int] = []
-    weight = -torch.inf
-    for bound, root in zip(_floats(bounds), _ints(order[:MOST_ROOTS]), strict=False):
-        if weight >= bound:
+    weight = -numpy.inf
+    for root in order[:MOST_ROOTS]:
+        if weight >= bounds[root]:
             return tree
-        only = torch.full_like(roots, -torch.inf)
+        only = numpy.full(n_tokens, -numpy.inf)
         only[root] = roots[root]
-        other = torch.cat([weights, only.unsqueeze(1)], 1)
-        other[root, :-1] = -torch.inf
-        heads = _Contraction(other).solve()
-        found = _weigh(heads, weights, roots)
+        under_root = numpy.column_stack([weights, only])
+        under_root[root, :-1] = -numpy.inf
+        heads = _Contraction(under_root).solve()
+        found = numpy.where(heads == tokens, roots, weights[tokens, heads]).sum()
         if found > weight:
-            tree, weight = heads, found
-    if n_tokens > MOST_ROOTS and weight < float(bounds[MOST_ROOTS]):
-        penalty = (highest - lowest) * n_tokens + 1
-        tree = _Contraction(torch.cat([weights, (roots - penalty).unsqueeze(1)], 1)).solve()
+            tree, weight = heads.tolist(), found
+    if n_tokens > MOST_ROOTS and weight < bounds[order[MOST_ROOTS]]:
+        tree = _Contraction(numpy.column_stack([weights, roots - penalty])).solve().tolist()
     return tree
-
-
-def _weigh(heads: list[int], weights: Tensor, roots: Tensor) -> float:
-    tokens = torch.arange(len(heads))
-    of_arcs = weights[tokens, torch.tensor(heads)]
-    return float(torch.where(torch.tensor(heads) == tokens, roots, of_arcs).sum())
 
 
 def _ints(values: Tensor) -> list[int]:
     return cast("list[int]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
-
-
-def _floats(values: Tensor) -> list[float]:
-    return cast("list[float]", values.tolist())  # pyright: ignore[reportUnknownMemberType]
 
 
 class _Contraction:
@@ -137,27 +143,29 @@ class _Contraction:
     Cycles of best heads are contracted along one growing path (Gabow, Galil, Spencer and Tarjan
     1986, https://doi.org/10.1007/BF02579168), which takes quadratic time in a dense graph. A
     contracted cycle lives on in the row and column of one of its members. An arc is a
-    pair of tokens, dependent and head; for each cell the arc is kept that it stands for.
+    number, that of its cell in the beginning: it tells dependent and head. For each cell the
+    arc is kept that it stands for.
 
     Args:
         weights: of each token (row) under each token or, in the last column, the root.
     """
 
-    def __init__(self, weights: Float[Tensor, "token head"]) -> None:
+    def __init__(self, weights: NDArray[numpy.float64]) -> None:
         self.root = len(weights)
         self.weights = weights
-        shape = weights.shape
-        self.dependents = torch.arange(shape[0]).unsqueeze(1).expand(shape).clone()
-        self.heads = torch.arange(shape[1]).expand(shape).clone()
-        gains, best = weights.max(1)
-        self.gains = _floats(gains)
-        self.best = _ints(best)
-        self.arcs = list(enumerate(self.best))  # of each node: tokens, then cycles
+        self.rows = numpy.arange(self.root)
+        self.columns = numpy.arange(self.root + 1)
+        self.arcs = self.rows[:, None] * len(self.columns) + self.columns
+        best = weights.argmax(1)
+        self.gains = weights[self.rows, best]
+        self.best: list[int] = best.tolist()
+        # Of each node: tokens, then cycles.
+        self.chosen: list[int] = self.arcs[self.rows, best].tolist()
         self.node_of_row = list(range(self.root))
         self.parents: dict[int, int] = {}  # the cycle that a node is in
         self.absorbed = list(range(self.root + 1))  # by which row
 
-    def solve(self) -> list[int]:
+    def solve(self) -> NDArray[numpy.int64]:
         """The head of each token; the tokens under the root are their own."""
         done = [False] * self.root + [True]
         for start in range(self.root):
@@ -176,7 +184,8 @@ class _Contraction:
                 current = self._alive(self.best[current])
             for row in path:
                 done[row] = True
-        return [token if head == self.root else head for token, head in enumerate(self._expand())]
+        heads = numpy.array(self._expand()) % len(self.columns)
+        return numpy.where(heads == self.root, self.rows, heads)
 
     def _alive(self, row: int) -> int:
         while self.absorbed[row] != row:
@@ -185,37 +194,34 @@ class _Contraction:
         return row
 
     def _contract(self, cycle: list[int], *, into: int) -> None:
-        rows = torch.tensor(cycle)
+        rows = numpy.array(cycle)
         # Arcs to the cycle: each would replace the arc that its dependent has in the cycle.
-        gains = self.weights.new_tensor([self.gains[row] for row in cycle])
-        entering = (self.weights[rows] - gains.unsqueeze(1)).max(0)
-        chosen = rows[entering.indices].unsqueeze(0)
-        self.weights[into] = entering.values
-        self.dependents[into] = self.dependents.gather(0, chosen)[0]
-        self.heads[into] = self.heads.gather(0, chosen)[0]
+        entering = self.weights[rows] - self.gains[rows, None]
+        member = entering.argmax(0)
+        self.weights[into] = entering[member, self.columns]
+        self.arcs[into] = self.arcs[rows[member], self.columns]
         # Arcs from the cycle.
-        leaving = self.weights[:, rows].max(1)
-        chosen = rows[leaving.indices].unsqueeze(1)
-        self.weights[:, rows] = -torch.inf
-        self.weights[:, into] = leaving.values
-        self.dependents[:, into] = self.dependents.gather(1, chosen)[:, 0]
-        self.heads[:, into] = self.heads.gather(1, chosen)[:, 0]
-        self.weights[into, into] = -torch.inf
-        cycle_node = len(self.arcs)
+        leaving = self.weights[:, rows]
+        member = leaving.argmax(1)
+        self.weights[:, rows] = -numpy.inf
+        self.weights[:, into] = leaving[self.rows, member]
+        self.arcs[:, into] = self.arcs[self.rows, rows[member]]
+        self.weights[into, into] = -numpy.inf
+        cycle_node = len(self.chosen)
         for row in cycle:
             self.parents[self.node_of_row[row]] = cycle_node
             self.absorbed[row] = into
         self.node_of_row[into] = cycle_node
         best = int(self.weights[into].argmax())
         self.best[into] = best
-        self.gains[into] = float(self.weights[into, best])
-        self.arcs.append((int(self.dependents[into, best]), int(self.heads[into, best])))
+        self.gains[into] = self.weights[into, best]
+        self.chosen.append(int(self.arcs[into, best]))
 
     def _expand(self) -> list[int]:
         """Hand the arc of each cycle down to the member that it enters, the outermost first."""
-        for cycle_node in range(len(self.arcs) - 1, self.root - 1, -1):
-            member = self.arcs[cycle_node][0]
+        for cycle_node in range(len(self.chosen) - 1, self.root - 1, -1):
+            member = self.chosen[cycle_node] // len(self.columns)
             while self.parents[member] != cycle_node:
                 member = self.parents[member]
-            self.arcs[member] = self.arcs[cycle_node]
-        return [head for _, head in self.arcs[: self.root]]
+            self.chosen[member] = self.chosen[cycle_node]
+        return self.chosen[: self.root]
