@@ -2,11 +2,14 @@
 
 import re
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 import spacy
 from PIL import Image, ImageDraw
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from spacy.training import Example
 from spacy.util import registry
 
@@ -40,6 +43,19 @@ GOOD, BAD = ("good", "great", "fine", "nice"), ("bad", "awful", "poor", "sad")
 TEXTS = [f"{word} {thing}" for word in (*GOOD, *BAD) for thing in ("film", "soup", "day", "hat")]
 FAST = {"@architectures": "spacy-torch.FastTextCat.v1", "exclusive_classes": True, "width": 16}
 ENCODER = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "width": 16, "depth": 1}
+# The middle of a word in an element: where to press.
+MIDDLE = """(element, word) => {
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const start = walker.currentNode.data.indexOf(word);
+        if (start < 0) continue;
+        const range = document.createRange();
+        range.setStart(walker.currentNode, start);
+        range.setEnd(walker.currentNode, start + word.length);
+        const box = range.getBoundingClientRect();
+        return [box.x + box.width / 2, box.y + box.height / 2];
+    }
+}"""
 
 
 def gold(text):
@@ -66,7 +82,7 @@ def make_ner():
 
 @pytest.fixture
 def client(server):
-    return Client(server.url, server.token, patience=300)
+    return Client(server.url, server.token, patience=1200, timeout=300)
 
 
 def make_project(client, title, interface, tasks):
@@ -102,8 +118,31 @@ def answer(page, button="submit"):
     """Press a button below the task, and wait until the server has the answer."""
     with page.expect_response(
         lambda response: "/annotations" in response.url and response.request.method == "POST"
-    ):
+    ) as posted:
         page.get_by_test_id(f"bottombar-{button}-button").click()
+    assert posted.value.ok, posted.value.text()
+
+
+def act_until(act, shown):
+    """Act until something is shown: a page that was just drawn may not listen yet."""
+    for _ in range(20):
+        if shown.count():
+            return
+        act()
+        with suppress(PlaywrightTimeout):
+            shown.first.wait_for(timeout=15_000)
+    assert shown.count(), f"{shown} was never shown"
+
+
+def choose_label(page, name):
+    """Press a label above the task, for the span or box that is marked next."""
+    label = page.locator(".lsf-label_clickable", has_text=name)
+    act_until(label.click, page.locator(".lsf-label_selected", has_text=name))
+
+
+def regions(page, name):
+    """What is marked, as the list beside the task has it."""
+    return page.locator(".lsf-outliner-item", has_text=name)
 
 
 def open_scores(loop):
@@ -153,10 +192,10 @@ def test_someone_classifies_texts_in_the_order_in_which_the_model_asks(
             answer(page, "skip")
         else:
             # A prediction is shown as if it were the annotator's: press only what is not chosen.
-            label = gold(text)
-            box = page.get_by_role("checkbox", name=re.compile(f"^{label}"))
-            if not box.is_checked():
-                box.check(force=True)
+            label = re.compile(f"^{gold(text)}")
+            box = page.get_by_role("checkbox", name=label)
+            chosen = page.get_by_role("checkbox", name=label, checked=True)
+            act_until(partial(box.click, force=True), chosen)
             answer(page)
         loop.step()
     answers = list(loop.learner.journal.answers.values())
@@ -177,25 +216,13 @@ def test_someone_marks_a_name_behind_a_picture_character(server, client, page, s
     number = make_project(client, "Which names?", interface, [{"text": text}])
     loop = open_loop(client, number, make_ner(), tmp_path, kind="manual", epochs=20)
     open_stream(page, server, number)
-    for region in page.locator("[class*=region-delete]").all():
-        region.click()  # what the model marked
-    page.keyboard.press("1")
-    page.locator("[class*=richtext]").get_by_text(re.compile("Ada")).last.wait_for()
-    place = page.evaluate(
-        """() => {
-            const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-            while (walker.nextNode()) {
-                const start = walker.currentNode.data.indexOf('Ada');
-                if (start < 0) continue;
-                const range = document.createRange();
-                range.setStart(walker.currentNode, start);
-                range.setEnd(walker.currentNode, start + 3);
-                const box = range.getBoundingClientRect();
-                return [box.x + box.width / 2, box.y + box.height / 2];
-            }
-        }"""
-    )
-    page.mouse.dblclick(*place)
+    name = page.locator("[class*=richtext]").get_by_text("Ada").last
+
+    def mark():
+        choose_label(page, "PERSON")
+        page.mouse.dblclick(*name.evaluate(MIDDLE, "Ada"))
+
+    act_until(mark, regions(page, "Ada"))
     page.screenshot(path=shots / "spans.png")
     answer(page)
     loop.step()
@@ -215,18 +242,21 @@ def test_someone_draws_a_box(server, client, page, shots, tmp_path):
     project.poll()
     open_stream(page, server, number)
     page.locator("canvas").first.wait_for()
-    shown = page.locator("img").evaluate_all(
-        """images => images.filter(image => image.naturalWidth === 400)
-            .map(image => image.getBoundingClientRect())
-            .map(box => [box.x, box.y, box.width, box.height])[0]"""
+    image = page.wait_for_function(
+        "() => [...document.images].find(image => image.naturalWidth === 400)"
     )
-    left, top, width, height = shown
-    page.keyboard.press("1")
-    page.mouse.move(left + 0.25 * width, top + 0.25 * height)
-    page.mouse.down()
-    page.mouse.move(left + 0.4 * width, top + 0.4 * height, steps=4)
-    page.mouse.move(left + 0.5 * width, top + 0.5 * height, steps=4)
-    page.mouse.up()
+
+    def draw():
+        choose_label(page, "CELL")
+        shown = image.bounding_box()
+        left, top, width, height = (shown[side] for side in ("x", "y", "width", "height"))
+        page.mouse.move(left + 0.25 * width, top + 0.25 * height)
+        page.mouse.down()
+        page.mouse.move(left + 0.4 * width, top + 0.4 * height, steps=4)
+        page.mouse.move(left + 0.5 * width, top + 0.5 * height, steps=4)
+        page.mouse.up()
+
+    act_until(draw, regions(page, "CELL"))
     page.screenshot(path=shots / "boxes.png")
     answer(page)
     (record,) = project.poll()
@@ -335,7 +365,7 @@ def test_the_server_asks_the_backend_and_tells_it_what_was_labelled(server, clie
         assert model["state"] == "CO"  # connected
         task = client.next_task(number)
         choose(client, task["id"], gold(task["data"]["text"]))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while len(loop.learner.journal) == 0 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert len(loop.learner.journal) == 1  # nobody but the server said so
