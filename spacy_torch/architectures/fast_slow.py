@@ -16,6 +16,7 @@ from spacy_torch.bridge.building import ModuleBuilder, build_sized
 from spacy_torch.bridge.model import get_shim
 from spacy_torch.nn.fast.classifier import FastBatch, FastClassifier
 from spacy_torch.nn.fast.pair import FastSlowClassifier, PairBatch
+from spacy_torch.nn.fast.regression import Regression
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def build_fast_slow(
     exclusive: bool,
     n_labels: int,
     n_answers: int = 0,
+    regression: Regression | None = None,
     **sizes: Any,
 ) -> nn.Module:
     """The torch module of a fast classifier, with or without a slow learner beside it."""
@@ -87,6 +89,7 @@ def build_fast_slow(
         n_labels=n_labels,
         exclusive=exclusive,
         n_answers=n_answers,
+        regression=regression,
     )
     if build_slow is None:
         return fast

@@ -16,6 +16,7 @@ from spacy_torch.architectures.fast_slow import FastSlowFeatures, SlowPart, buil
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.features.keys import text_keys
 from spacy_torch.features.ngrams import HashedNgrams
+from spacy_torch.nn.fast.logistic import LogisticRegression
 from spacy_torch.nn.fast.pool_ngrams import PoolNgrams
 
 
@@ -31,7 +32,7 @@ def build_fast_text_classifier(
     cache_mb: float = 64.0,
     runtime: Runtime | None = None,
 ) -> Model[list[Doc], Floats2d]:
-    """A ridge regression over what the pool's texts have in common, beside a network.
+    """A regression over what the pool's texts have in common, beside a network.
 
     For annotation: after fifty answers it knows what a network knows after hundreds. The
     directions that texts are told apart by come from texts without labels (`pool` in the
@@ -42,7 +43,8 @@ def build_fast_text_classifier(
         exclusive_classes: exactly one label is true, or any number.
         encoder: a frozen one, such as `spacy-torch.HFTransformer.v1` with `freeze = true`: the
             mean of its vectors takes the place of the pool's directions, for which then neither
-            a pool nor n-grams are needed. null: the pool's directions.
+            a pool nor n-grams are needed, and of exclusive classes logistic regression that of
+            ridge regression. null: the pool's directions.
         slow: any text classifier of this package, such as `spacy-torch.TextCatEnsemble.v1`:
             it learns by gradient on top of the fast part. null: the fast part alone.
         ngram_sizes, ngram_attr, ngram_rows: as in `spacy-torch.TextCatBOW.v1`.
@@ -70,6 +72,9 @@ def build_fast_text_classifier(
             slow_part.build if slow_part is not None else None,
             width=fast_part.width,
             exclusive=exclusive_classes,
+            # On what an encoder knows of texts, ridge regression is behind with many labels; on
+            # n-grams it is a little ahead while there are few answers.
+            regression=LogisticRegression() if encoder is not None and exclusive_classes else None,
         ),
         FastSlowFeatures(
             text_keys, fast_part.featurize, slow_part.featurize if slow_part is not None else None

@@ -26,6 +26,11 @@ def solve(matrix: Tensor, columns: Tensor) -> Tensor:
     return cast("Tensor", _torch.linalg.solve(matrix, columns))
 
 
+def solve_lower(lower: Tensor, columns: Tensor) -> Tensor:
+    """What gives these columns when multiplied from the left by a lower triangular matrix."""
+    return cast("Tensor", _torch.linalg.solve_triangular(lower, columns, upper=False))
+
+
 def orthonormal(matrix: Tensor) -> Tensor:
     """An orthonormal basis of the space that the columns span."""
     return cast("tuple[Tensor, Tensor]", _torch.linalg.qr(matrix))[0]

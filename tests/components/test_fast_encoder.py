@@ -9,6 +9,8 @@ from tiny_transformer import WIDTH, make_transformer
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_torch.bridge.model import get_shim
+from spacy_torch.nn.fast.logistic import LogisticRegression
+from spacy_torch.nn.fast.regression import RidgeRegression
 
 TRAIN = [("a fish can swim", "A"), ("she can swim", "B"), ("a fish", "A"), ("she", "B")]
 CNN = {"@torch_encoders": "spacy-torch.HashEmbedCNN.v1", "width": 16, "depth": 1}
@@ -65,6 +67,30 @@ def test_one_update_is_enough_and_is_saved_without_the_folder(folder, tmp_path):
     assert read(spacy.load(tmp_path)) == read(nlp)
     textcat.forget([eg.predicted for eg in examples])
     assert {value for cats in read(nlp) for value in cats.values()} == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("exclusive", "encoded", "expected"),
+    [
+        (True, True, LogisticRegression),
+        (True, False, RidgeRegression),
+        (False, True, RidgeRegression),
+    ],
+)
+def test_exclusive_labels_are_learned_from_encoded_texts_by_logistic_regression(
+    folder, exclusive, encoded, expected
+):
+    config = {
+        "@architectures": "spacy-torch.FastTextCat.v1",
+        "exclusive_classes": exclusive,
+        "encoder": transformer(folder) if encoded else None,
+    }
+    factory = "torch_textcat" if exclusive else "torch_textcat_multilabel"
+    nlp = spacy.blank("en")
+    textcat = nlp.add_pipe(factory, config={"model": config})
+    example = Example.from_dict(nlp.make_doc("a fish"), {"cats": {"A": 1.0, "B": 0.0}})
+    textcat.initialize(lambda: [example])
+    assert type(get_shim(textcat.logits_model).module.regression) is expected
 
 
 def test_a_text_is_encoded_once(folder):

@@ -9,17 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from spacy_torch.nn.fast.answers import Answers
-from spacy_torch.nn.fast.ridge import (
-    ENOUGH_TO_CHOOSE,
-    USUAL_PENALTY,
-    USUAL_SCALE,
-    balance_rows,
-    centre,
-    factorize,
-    fit_ridge,
-    group_labels,
-    leave_one_out,
-)
+from spacy_torch.nn.fast.evidence import ENOUGH_TO_CHOOSE, Choice, Fitted
+from spacy_torch.nn.fast.regression import LeaveOut, Regression, RidgeRegression
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -38,7 +29,7 @@ class FastBatch(NamedTuple):
 
 
 class FastClassifier(nn.Module):
-    """Frozen features and a ridge regression over everything answered so far.
+    """Frozen features and a regression over everything answered so far.
 
     The weights are a function of the set of answers alone: the order of the answers does
     not matter, giving one again changes nothing, and one can be taken back. There is
@@ -50,6 +41,7 @@ class FastClassifier(nn.Module):
         width: the size of a row.
         exclusive: at most one label is true.
         n_answers: of the set, stored with the weights.
+        regression: how the weights follow from the answers; by default a ridge regression.
     """
 
     def __init__(
@@ -60,19 +52,22 @@ class FastClassifier(nn.Module):
         n_labels: int,
         exclusive: bool,
         n_answers: int = 0,
+        regression: Regression | None = None,
     ) -> None:
         super().__init__()
         self.features = features
         self.exclusive = exclusive
+        self.regression = regression or RidgeRegression(exclusive=exclusive)
         self.answers = Answers(width=width, n_labels=n_labels, n_answers=n_answers)
         # Not buffers, which a refused step puts back: an answer is no part of a step.
         self.weight = nn.Parameter(torch.zeros(width + 1, n_labels), requires_grad=False)
         # The penalty and the scale of the fit.
-        usual = torch.tensor([USUAL_PENALTY, USUAL_SCALE])
+        usual = torch.tensor(self.regression.usual)
         self.fit = nn.Parameter(usual, requires_grad=False)
-        self._factors: list[tuple[Tensor, Tensor, Tensor]] | None = None
-        # The answers that penalty and scale were chosen from; not to choose again among many.
-        self._chosen_from: tuple[Tensor, Tensor] | None = None
+        self._leave_out: LeaveOut | None = None
+        # Penalty and scale, not yet rounded, and the answers that they were chosen from: not to
+        # choose again among many.
+        self._chosen: tuple[Choice, Tensor, Tensor] | None = None
 
     def grown_sizes(self) -> dict[str, int]:
         """The sizes that answers have changed since the module was built."""
@@ -151,53 +146,29 @@ class FastClassifier(nn.Module):
         place, found = self.answers.find(keys)
         if not found.any():
             return logits
-        place = place[found]
-        columns = _with_ones(self.answers.read_rows(place))
-        targets = self._settle(self.answers.read_targets(place))
-        truth = targets - centre(targets.shape[1], exclusive=self.exclusive)
-        values = columns @ self.weight.double() / self.fit[1].double()
-        for labels, factor, importance in self._read_factors():
-            known = ~targets[:, labels[0]].isnan()
-            values[known.nonzero(), labels] = leave_one_out(
-                columns[known],
-                truth[known][:, labels],
-                importance[place][known],
-                values[known][:, labels],
-                factor=factor,
-            )
-        logits[found] = (values * self.fit[1].double()).to(logits.dtype)
+        logits[found] = self._read_leave_out()(place[found]).to(logits.dtype)
         return logits
 
     def _fit(self) -> None:
-        self._factors = None
+        self._leave_out = None
         rows, targets = self.answers.read_rows(), self._settle(self.answers.read_targets())
         first = self.answers.keys[:ENOUGH_TO_CHOOSE], self.answers.targets[:ENOUGH_TO_CHOOSE]
-        is_chosen = self._chosen_from is not None and all(
-            torch.equal(a, b) for a, b in zip(first, self._chosen_from, strict=True)
-        )
-        chosen = (float(self.fit[0]), float(self.fit[1])) if is_chosen else None
-        ridge = fit_ridge(rows, targets, exclusive=self.exclusive, chosen=chosen)
-        self._chosen_from = first
-        self.weight.copy_(ridge.weight)
-        self.fit.copy_(self.fit.new_tensor([ridge.penalty, ridge.scale]))
+        chosen = None
+        if self._chosen is not None:
+            before, *others = self._chosen
+            if all(torch.equal(a, b) for a, b in zip(first, others, strict=True)):
+                chosen = before
+        fitted = self.regression.fit(rows, targets, chosen=chosen)
+        self._chosen = Choice(fitted.penalty, fitted.scale), *first
+        self.weight.copy_(fitted.weight)
+        self.fit.copy_(self.fit.new_tensor([fitted.penalty, fitted.scale]))
 
-    def _read_factors(self) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Of each group of labels: which they are, the fit's factor, the rows' importance."""
-        if self._factors is None:
-            columns = _with_ones(self.answers.read_rows())
-            targets = self._settle(self.answers.read_targets())
-            importance = balance_rows(targets) if self.exclusive else targets.new_ones(len(targets))
-            part = columns * importance.sqrt().unsqueeze(1)
-            penalty = float(self.fit[0])
-            self._factors = [
-                (labels, factorize(part[known], penalty), importance)
-                for labels, known in group_labels(~targets.isnan())
-            ]
-        return self._factors
+    def _read_leave_out(self) -> LeaveOut:
+        if self._leave_out is None:
+            rows, targets = self.answers.read_rows(), self._settle(self.answers.read_targets())
+            fitted = Fitted(self.weight, float(self.fit[0]), float(self.fit[1]))
+            self._leave_out = self.regression.leave_out(rows, targets, fitted)
+        return self._leave_out
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_factors": None, "_chosen_from": None}
-
-
-def _with_ones(rows: Tensor) -> Tensor:
-    return torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
+        return {**super().__getstate__(), "_leave_out": None, "_chosen": None}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from spacy_torch.nn.fast.classifier import FastBatch, FastClassifier
-from spacy_torch.nn.fast.ridge import log_losses
+from spacy_torch.nn.fast.evidence import log_losses
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

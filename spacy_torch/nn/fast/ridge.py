@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from spacy_torch.nn.fast.evidence import ENOUGH_TO_CHOOSE, Choice, Fitted, choose
 from spacy_torch.nn.linear_algebra import cholesky, eigh, unique
 
 if TYPE_CHECKING:
@@ -15,29 +16,10 @@ if TYPE_CHECKING:
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-# Factors between a scale and its neighbours.
-FINER = tuple(2 ** (step / 12) for step in range(-12, 13))
-# What a penalty and a scale are taken to be before there is evidence, for rows of length 1.
-USUAL_PENALTY = 0.5
-USUAL_SCALE = 4.0
-# Beyond this many rows the penalty and the scale are chosen on a part of them.
-ENOUGH_TO_CHOOSE = 512
+# What they are taken to be before there is evidence.
+USUAL = Choice(penalty=0.5, scale=4.0)
 # Answers per label after which the labels' frequencies count as much as their means.
 ENOUGH_PER_LABEL = 5
-
-
-class Ridge(NamedTuple):
-    """A fitted regression.
-
-    Attributes:
-        weight: the logits of a row are `[row, 1] @ weight`.
-        penalty: of the squared weights.
-        scale: from regression values to logits; `weight` has it already.
-    """
-
-    weight: Float[Tensor, "column label"]
-    penalty: float
-    scale: float
 
 
 def fit_ridge(
@@ -45,8 +27,8 @@ def fit_ridge(
     targets: Float[Tensor, "row label"],
     *,
     exclusive: bool,
-    chosen: tuple[float, float] | None = None,
-) -> Ridge:
+    chosen: Choice | None = None,
+) -> Fitted:
     """Fit every label on the rows whose answer for it is known.
 
     Penalty and scale are those whose leave-one-out probabilities of the answers are best
@@ -71,29 +53,36 @@ def fit_ridge(
     weight = columns.new_zeros(columns.shape[1], targets.shape[1])
     known = ~targets.isnan()
     if not known.any():
-        return Ridge(weight, USUAL_PENALTY, USUAL_SCALE)
+        return Fitted(weight, *USUAL)
     importance = balance_rows(targets) if exclusive else columns.new_ones(len(columns))
     root = importance.sqrt().unsqueeze(1)
-    centred = (targets - centre(targets.shape[1], exclusive=exclusive)).nan_to_num()
-    few = slice(ENOUGH_TO_CHOOSE)
-    spectra: list[tuple[Tensor, Tensor, _Spectrum]] = []
-    if chosen is None or len(columns) <= ENOUGH_TO_CHOOSE:
-        spectra = [
-            (labels, known_rows, _Spectrum((columns * root)[few][known_rows]))
-            for labels, known_rows in group_labels(known[few])
-        ]
-    penalty, scale = chosen or _choose(
-        spectra, centred[few], targets[few], importance[few], exclusive=exclusive
-    )
-    if len(columns) <= ENOUGH_TO_CHOOSE:
-        for labels, known_rows, spectrum in spectra:
-            truth = (centred * root)[known_rows][:, labels]
-            weight[:, labels] = spectrum.solve(truth, penalty)
-    else:
+    truth = (targets - centre(targets.shape[1], exclusive=exclusive)).nan_to_num() * root
+    columns = columns * root
+    if len(columns) > ENOUGH_TO_CHOOSE:
+        if chosen is None:
+            few = slice(ENOUGH_TO_CHOOSE)
+            _, *found = fit_ridge(rows[few], targets[few], exclusive=exclusive)
+            chosen = Choice(*found)
         for labels, known_rows in group_labels(known):
-            part, truth = (columns * root)[known_rows], (centred * root)[known_rows][:, labels]
-            weight[:, labels] = torch.cholesky_solve(part.T @ truth, factorize(part, penalty))
-    return Ridge(weight * scale, penalty, scale)
+            part = columns[known_rows]
+            products = part.T @ truth[known_rows][:, labels]
+            weight[:, labels] = torch.cholesky_solve(products, factorize(part, chosen.penalty))
+    else:
+        spectra = [
+            (labels, known_rows, _Spectrum(columns[known_rows]))
+            for labels, known_rows in group_labels(known)
+        ]
+        chosen = chosen or choose(
+            _leave_out(spectra, truth, root),
+            targets,
+            importance,
+            exclusive=exclusive,
+            usual=USUAL,
+            scales=SCALES,
+        )
+        for labels, known_rows, spectrum in spectra:
+            weight[:, labels] = spectrum.solve(truth[known_rows][:, labels], chosen.penalty)
+    return Fitted(weight * chosen.scale, *chosen)
 
 
 def leave_one_out(
@@ -174,69 +163,16 @@ class _Spectrum:
         return (fitted - leverage * truth) / (1 - leverage)
 
 
-def _choose(
-    spectra: list[tuple[Tensor, Tensor, _Spectrum]],
-    centred: Tensor,
-    targets: Tensor,
-    importance: Tensor,
-    *,
-    exclusive: bool,
-) -> tuple[float, float]:
-    """The penalty and the scale whose leave-one-out log-loss is smallest."""
-    scales = targets.new_tensor(SCALES)
-    root = importance.sqrt().unsqueeze(1)
-    # The logarithms of both are taken to be normal around the usual values.
-    prior = (scales / USUAL_SCALE).log() ** 2
-    best = (math.inf, USUAL_PENALTY, USUAL_SCALE, torch.zeros_like(centred))
+def _leave_out(
+    spectra: list[tuple[Tensor, Tensor, _Spectrum]], truth: Tensor, root: Tensor
+) -> Iterator[tuple[float, Tensor]]:
+    """Each penalty, and the values that its fits give to the rows that they are without."""
     for penalty in PENALTIES:
-        left_out = torch.zeros_like(centred)
+        left_out = torch.zeros_like(truth)
         for labels, known_rows, spectrum in spectra:
-            truth = (centred * root)[known_rows][:, labels]
-            values = spectrum.leave_one_out(truth, penalty) / root[known_rows]
-            left_out[known_rows.nonzero(), labels] = values
-        losses = prior + math.log(penalty / USUAL_PENALTY) ** 2
-        losses = losses + log_losses(
-            scales.view(-1, 1, 1) * left_out, targets, importance, exclusive=exclusive
-        )
-        place = int(losses.argmin())
-        if float(losses[place]) < best[0]:
-            best = (float(losses[place]), penalty, SCALES[place], left_out)
-    _, penalty, scale, left_out = best
-    # Half a step too far says 0.82 where 0.75 is true: between its neighbours the scale is looked
-    # for closely.
-    scales = scale * scales.new_tensor(FINER)
-    losses = (scales / USUAL_SCALE).log() ** 2
-    losses = losses + log_losses(
-        scales.view(-1, 1, 1) * left_out, targets, importance, exclusive=exclusive
-    )
-    return penalty, float(scales[int(losses.argmin())])
-
-
-def log_losses(
-    logits: Float[Tensor, "choice row label"],
-    targets: Float[Tensor, "row label"],
-    importance: Float[Tensor, " row"],
-    *,
-    exclusive: bool,
-) -> Float[Tensor, " choice"]:
-    """The summed log-loss of what is known, for each of several choices of logits.
-
-    Of exclusive labels a row counts once its true label is known, or else by the labels
-    that it is known not to have.
-    """
-    if not exclusive:
-        known = ~targets.isnan()
-        truth = targets.nan_to_num()
-        losses = torch.nn.functional.softplus(logits) - truth * logits
-        return torch.where(known, losses, 0.0).sum(dim=(1, 2))
-    logs = logits.log_softmax(dim=2)
-    is_true, is_false = targets == 1, targets == 0
-    settled = is_true.any(dim=1)
-    possible = torch.where(settled.unsqueeze(1), is_true, ~is_false)
-    kept = logs.masked_fill(~possible, -math.inf).logsumexp(dim=2)
-    # Every label refused: nothing to learn about which one it is.
-    losses = torch.where(possible.any(dim=1), -kept, 0.0)
-    return (losses * importance).sum(dim=1)
+            values = spectrum.leave_one_out(truth[known_rows][:, labels], penalty)
+            left_out[known_rows.nonzero(), labels] = values / root[known_rows]
+        yield penalty, left_out
 
 
 def centre(n_labels: int, *, exclusive: bool) -> float:

@@ -8,17 +8,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from spacy_torch.nn.fast import classifier as classifier_file
+from spacy_torch.nn.fast import logistic as logistic_file
+from spacy_torch.nn.fast import ridge as ridge_file
 from spacy_torch.nn.fast.answers import Answers
 from spacy_torch.nn.fast.classifier import FastBatch, FastClassifier
+from spacy_torch.nn.fast.evidence import Fitted
+from spacy_torch.nn.fast.logistic import LogisticRegression
 from spacy_torch.nn.fast.pair import HELD_OUT, FastSlowClassifier, PairBatch
+from spacy_torch.nn.fast.regression import RidgeRegression
 
 NAN = math.nan
 WIDTH = 4
 
 
-def build(n_labels=3, *, exclusive=True, n_answers=0):
+def build(n_labels=3, *, exclusive=True, n_answers=0, regression=None):
     return FastClassifier(
-        nn.Identity(), width=WIDTH, n_labels=n_labels, exclusive=exclusive, n_answers=n_answers
+        nn.Identity(),
+        width=WIDTH,
+        n_labels=n_labels,
+        exclusive=exclusive,
+        n_answers=n_answers,
+        regression=regression,
     ).eval()
 
 
@@ -44,10 +55,13 @@ def state(module):
 answers = st.dictionaries(st.integers(1, 30), st.integers(0, 2), max_size=12)
 
 
-@given(answers, st.randoms(use_true_random=False))
+regressions = st.sampled_from([RidgeRegression(exclusive=True), LogisticRegression()])
+
+
+@given(answers, regressions, st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=50)
-def test_the_order_of_answers_leaves_no_trace(answers, random):
-    at_once, one_by_one = build(), build()
+def test_the_order_of_answers_leaves_no_trace(answers, regression, random):
+    at_once, one_by_one = build(regression=regression), build(regression=regression)
     answer(at_once, answers)
     keys = list(answers)
     random.shuffle(keys)
@@ -57,15 +71,46 @@ def test_the_order_of_answers_leaves_no_trace(answers, random):
     assert state(one_by_one) == state(at_once)
 
 
-@given(answers, answers)
+@given(answers, answers, regressions)
 @settings(deadline=None, max_examples=50)
-def test_what_was_taken_back_was_never_there(answers, others):
-    module, expected = build(), build()
+def test_what_was_taken_back_was_never_there(answers, others, regression):
+    module, expected = build(regression=regression), build(regression=regression)
     others = {key + 100: label for key, label in others.items()}
     answer(expected, answers)
     answer(module, {**others, **answers})
     assert module.forget(torch.tensor(list(others), dtype=torch.int64)) is bool(others)
     assert state(module) == state(expected)
+
+
+@pytest.mark.parametrize("regression", [RidgeRegression(exclusive=True), LogisticRegression()])
+def test_more_answers_than_penalty_and_scale_are_chosen_from_leave_no_trace(
+    regression, monkeypatch
+):
+    for file in (classifier_file, ridge_file, logistic_file):
+        monkeypatch.setattr(file, "ENOUGH_TO_CHOOSE", 8)
+    at_once, one_by_one = build(regression=regression), build(regression=regression)
+    labels = {key: key * key % 3 for key in range(1, 25)}
+    answer(at_once, labels)
+    for key, label in labels.items():
+        answer(one_by_one, {key: label})
+    assert state(one_by_one) == state(at_once)
+
+
+def test_items_left_out_are_scored_by_the_regression_at_hand():
+    module = build(regression=LogisticRegression())
+    labels = {key: key % 3 for key in range(1, 13)}
+    answer(module, labels)
+    batch = make_batch([*labels, 99])
+    left_out = module.train()(batch)
+    penalty, scale = module.fit.tolist()
+    rows, targets = module.answers.read_rows(), module.answers.read_targets()
+    fitted = Fitted(module.weight, penalty, scale)
+    expected = LogisticRegression().leave_out(rows, targets, fitted)(torch.arange(12))
+    torch.testing.assert_close(left_out[:12].double(), expected, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(left_out[12:], module.eval()(make_batch([99])))
+    truth = torch.arange(1, 13) % 3
+    right = module(batch)[:12].gather(1, truth[:, None])
+    assert (left_out[:12].gather(1, truth[:, None]) < right).all()
 
 
 def test_a_corrected_answer_replaces_the_one_before():
