@@ -51,7 +51,7 @@ SHOWN: dict[str, list[str]] = {
         "10 answers learned at 160 to 200 answers, 95th percentile",
     ],
     "scale": [
-        "processes, SGD, 10 steps, 2 processes: largest difference of a parameter",
+        "processes, SGD in float64, 61 steps, 2 processes: largest difference of a parameter",
         "processes, 7.6M parameters, batches of 8,000 words: 2 processes",
         "20 trainings, killed in a step or in writing and resumed: same files",
         "annotate_ray, 2 actors, words a second",

@@ -1,4 +1,4 @@
-"""Callbacks of a training that write down when steps began and what each rank learned, or kill.
+"""Callbacks of a training that note steps and what each rank learned, kill, or change numbers.
 
 Given to `torch-train` as `--code`.
 """
@@ -16,8 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from spacy.language import Language
 from spacy.util import registry
+
+from spacy_torch.bridge.model import find_shims
+from spacy_torch.bridge.shim import TorchShim
 
 BeforeUpdate = Callable[[Language, dict[str, Any]], None]
 
@@ -32,6 +36,37 @@ def build_note_times(file: str) -> BeforeUpdate:
                 opened.write(f"{at['step']} {time.perf_counter()}\n")
 
     return note
+
+
+@registry.callbacks("benchmarks.double.v1")
+def build_double() -> BeforeUpdate:
+    """Lets modules calculate in float64 from the first step on."""
+
+    def double(nlp: Language, at: dict[str, Any]) -> None:
+        for shim in _shims(nlp) if at["step"] == 0 else ():
+            shim.module.double()
+
+    return double
+
+
+@registry.callbacks("benchmarks.nudge.v1")
+def build_nudge() -> BeforeUpdate:
+    """Moves each weight of the embedding tables by at most 1e-8, at random, before all steps."""
+
+    def nudge(nlp: Language, at: dict[str, Any]) -> None:
+        for shim in _shims(nlp) if at["step"] == 0 else ():
+            draws = torch.Generator().manual_seed(0)
+            for name, table in shim.module.named_parameters():
+                if name.endswith(".table"):
+                    move = torch.rand(table.shape, generator=draws).mul_(2e-8).sub_(1e-8)
+                    table.data.add_(move)
+
+    return nudge
+
+
+def _shims(nlp: Language) -> list[TorchShim]:
+    pipes: list[Any] = [pipe for _, pipe in nlp.pipeline]
+    return [shim for pipe in pipes for shim in find_shims(pipe.model)]
 
 
 @registry.callbacks("benchmarks.note_and_kill.v1")
