@@ -39,6 +39,9 @@ class Settings:
         minibatch: how many examples a step takes.
         drop: the rate of dropout.
         seed: of everything that is drawn.
+
+    Raises:
+        ValueError: there is no such share, or no such number.
     """
 
     batch: int = 10
@@ -48,6 +51,14 @@ class Settings:
     minibatch: int = 16
     drop: float = 0.1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epsilon", "drop"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise ValueError(f"{name} must be a share from 0 to 1, got {share}")
+        for name, least in (("batch", 1), ("window", 1), ("epochs", 0), ("minibatch", 1)):
+            if (number := getattr(self, name)) < least:
+                raise ValueError(f"{name} must be {least} or more, got {number}")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ ASKED, UNDONE = "_asked", "_undone"
 class Journal:
     """A JSONL file that only grows: a line per answer, on the disk before `write` returns.
 
-    A line that a crash cut short is left out when reading, and cut off before more is
-    written. Two answers to the same question: the later one counts.
+    A line that a crash or a full disk cut short is left out when reading, and cut off before
+    more is written. Two answers to the same question: the later one counts.
 
     Args:
         path: the file; made, with its folders, when there is something to write. None
@@ -92,9 +92,14 @@ class Journal:
             os.truncate(self.path, self._end)
             self._end = None
         with self.path.open("ab") as file:
-            file.write(lines.encode("utf8"))
-            file.flush()
-            os.fsync(file.fileno())
+            end = file.tell()
+            try:
+                file.write(lines.encode("utf8"))
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                self._end = end  # a part of it may be there, as on a full disk
+                raise
 
     def _read(self, path: Path) -> None:
         end = 0

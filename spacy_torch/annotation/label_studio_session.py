@@ -14,7 +14,7 @@ from spacy_torch.annotation.label_studio_backend import Backend
 from spacy_torch.annotation.label_studio_client import Client
 from spacy_torch.annotation.label_studio_interface import Interface
 from spacy_torch.annotation.label_studio_project import Project
-from spacy_torch.annotation.pipelines import find_saved
+from spacy_torch.annotation.pipelines import find_saved, state_of
 from spacy_torch.annotation.session import open_session
 
 
@@ -67,6 +67,7 @@ def run_label_studio(
         OSError, TypeError, ValueError: the session cannot begin, as where the component and
             the project do not fit, or the project has no tasks.
     """
+    state = state_of(dataset)
     place = Project(
         Client(url, token), project, pictures=dataset.with_suffix(".pictures"), from_name=from_name
     )
@@ -76,7 +77,6 @@ def run_label_studio(
         raise ValueError(
             f"project {project} of {url} has no tasks that can be used: import some first"
         )
-    state = dataset.with_suffix(".model")
     learner = open_session(
         find_saved(state) or source,
         list(place.sources.values()),

@@ -82,6 +82,13 @@ def open_questions(
             f"{questions.name!r} has no labels: name those that are to be annotated, such as "
             "--label CAT,DOG"
         )
+    if is_new and questions.is_exclusive and len(questions.component.labels) == 1:
+        raise ValueError(
+            f"{questions.name!r} chooses one of several labels, and has only "
+            f"{questions.component.labels[0]!r}: name another one, or ask whether it applies, "
+            "by a component for any number of labels (--blank textcat_multilabel or "
+            "image_multilabel)"
+        )
     if is_new:
         _initialize(nlp, questions, pool)
     return find_questions(nlp, questions.name, kind, labels=labels or None)
@@ -112,6 +119,29 @@ def save_pipeline(nlp: Language, path: Path) -> None:
         path.rename(old)
     new.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def state_of(dataset: Path, pool: Path | None = None) -> Path:
+    """Where the pipeline of a session is saved: `answers.model` beside `answers.jsonl`.
+
+    Args:
+        pool: the file with what is asked about, if there is one.
+
+    Raises:
+        ValueError: answers cannot be written to such a dataset.
+    """
+    state = dataset.with_suffix(".model")
+    if dataset.is_dir() or dataset == state:
+        raise ValueError(
+            f"the dataset {dataset} must be a file for the answers, beside which the pipeline gets "
+            "the ending .model: name it, for example, answers.jsonl"
+        )
+    if pool is not None and dataset.exists() and dataset.samefile(pool):
+        raise ValueError(
+            f"the dataset {dataset} is the file of what is asked about: name another one for the "
+            "answers, which may be new"
+        )
+    return state
 
 
 def find_saved(path: Path) -> Path | None:

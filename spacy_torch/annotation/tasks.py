@@ -75,7 +75,7 @@ def read_tasks(path: str | Path) -> Iterator[Task]:
             try:
                 task = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 check_input(task)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 logger.warning("%s, line %d is left out: %s", path, number, error)
                 continue
             n_tasks += 1
@@ -93,6 +93,11 @@ def check_input(task: Any) -> None:
         raise ValueError(f"expected a JSON object, got {str(task)[:60]!r}")
     if not any(isinstance(task.get(key), str) and task[key] for key in ("text", "image")):
         raise ValueError(f'it has neither a "text" nor an "image": {show(task)}')
+    try:
+        json.dumps(task, ensure_ascii=False).encode("utf8")
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise ValueError(f"it has half a character, {half!r}, that cannot be saved") from error
 
 
 def content_of(task: Task) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.box_questions import to_span
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.kinds import Kind
-from spacy_torch.annotation.pipelines import find_saved, usable
+from spacy_torch.annotation.pipelines import find_saved, state_of, usable
 from spacy_torch.annotation.session import open_session
 from spacy_torch.annotation.tasks import Task, read_tasks
 from spacy_torch.features.boxes import Box
@@ -66,7 +66,7 @@ def teach(
     Raises:
         OSError, ValueError: the session cannot begin.
     """
-    state = dataset.with_suffix(".model")
+    state = state_of(dataset, pool_path)
     pool = list(usable(read_tasks(pool_path)))
     saved = find_saved(state) if dataset.exists() else None
     journal = Journal(dataset)

@@ -45,7 +45,7 @@ def torch_label_studio(
             backend=backend,
             tell=tell,
         )
-    except (ImportError, LookupError, OSError, TypeError, ValueError) as error:
+    except (ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
         msg.fail("Cannot go on", str(error), exits=1)
     except KeyboardInterrupt:
         msg.info(f"Broken off; all answers are in {dataset}")

@@ -51,8 +51,8 @@ def torch_teach(
             settings=Settings(batch=5, epsilon=epsilon),
             draw=partial(_draw_task, path=view) if view is not None else None,
         )
-    except (ImportError, OSError, TypeError, ValueError) as error:
-        msg.fail("Cannot begin", str(error), exits=1)
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        msg.fail("Cannot go on", str(error), exits=1)
     except KeyboardInterrupt:
         msg.info(f"Broken off; all answers are in {dataset}")
 

@@ -384,3 +384,17 @@ def test_a_rate_that_warms_up_from_nothing_learns_in_a_session():
     while tasks := learner.ask():
         learner.receive([reply(task) for task in tasks])
     assert accuracy(learner) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 1.5}, "epsilon must be a share from 0 to 1, got 1.5"),
+        ({"drop": float("nan")}, "drop must be a share from 0 to 1, got nan"),
+        ({"batch": 0}, "batch must be 1 or more, got 0"),
+        ({"epochs": -1}, "epochs must be 0 or more, got -1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**settings)

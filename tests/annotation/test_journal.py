@@ -1,6 +1,7 @@
 """No confirmed answer is lost, and none is there twice, wherever a write was cut short."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -124,6 +125,25 @@ def test_a_line_that_cannot_be_used_is_named_and_the_others_count(tmp_path, capl
     assert [f"line {n} is left out" in caplog.text for n in (1, 2, 3, 4, 5)] == [
         False, True, True, True, False,
     ]  # fmt: skip
+
+
+def test_an_answer_that_did_not_fit_on_the_disk_spoils_none_of_those_after_it(
+    tmp_path, monkeypatch
+):
+    journal = Journal(tmp_path / "answers.jsonl")
+    journal.write([make_task("one")])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: cut_short(file, journal.path))
+        with pytest.raises(OSError, match="disk is full"):
+            journal.write([make_task("two")])
+    journal.write([make_task("three")])
+    for one in (journal, Journal(journal.path)):
+        assert [task["text"] for task in one.answers.values()] == ["one", "three"]
+
+
+def cut_short(file, path):
+    os.truncate(path, path.stat().st_size - 10)
+    raise OSError(f"the disk is full: {file}")
 
 
 def test_an_answer_of_another_kind_is_not_written(tmp_path):

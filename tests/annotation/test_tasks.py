@@ -2,7 +2,7 @@
 
 import pytest
 
-from spacy_torch.annotation.tasks import distinct, read_tasks, set_hashes
+from spacy_torch.annotation.tasks import check_input, distinct, read_tasks, set_hashes
 
 
 def test_questions_about_one_input_share_a_hash_and_differ_in_another():
@@ -37,12 +37,17 @@ def test_lines_that_are_no_tasks_are_named_and_left_out(tmp_path, caplog):
     path = tmp_path / "pool.jsonl"
     path.write_bytes(
         b'\xef\xbb\xbf{"text": "one"}\n\n{"text": ""}\n{"text"\n["text"]\n\xff\n'
-        b'{"image": "a.png"}\n'
+        b'{"image": "a.png"}\n{"text": "half \\ud83e"}\n' + b"[" * 100_000 + b"\n"
     )
     assert [next(iter(task.values())) for task in read_tasks(path)] == ["one", "a.png"]
-    for number in (3, 4, 5, 6):
+    for number in (3, 4, 5, 6, 8, 9):
         assert f"{path}, line {number} is left out" in caplog.text
-    assert caplog.text.count("left out") == 4
+    assert caplog.text.count("left out") == 6
+
+
+def test_half_a_character_is_refused_as_it_cannot_be_saved():
+    with pytest.raises(ValueError, match="half a character, '.ud83e', that cannot be saved"):
+        check_input({"text": "a", "meta": {"source": "half \ud83e"}})
 
 
 def test_a_file_without_tasks_is_an_error(tmp_path):

@@ -19,10 +19,17 @@ from spacy.util import registry
 from tiny_encoder import ENCODER
 from typer.testing import CliRunner
 
+from spacy_torch.annotation import terminal
 from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.kinds import find_questions
-from spacy_torch.annotation.pipelines import find_saved, save_pipeline, split_labels, usable
+from spacy_torch.annotation.pipelines import (
+    find_saved,
+    save_pipeline,
+    split_labels,
+    state_of,
+    usable,
+)
 from spacy_torch.annotation.session import find_strategy
 from spacy_torch.annotation.terminal import (
     COLD,
@@ -295,12 +302,33 @@ def test_a_strategy_has_a_short_name():
     [
         ("blank:en", {"labels": []}, "'torch_textcat' has no labels: name those"),
         ("blank:en", {"blank": "odd"}, "can have one of .*textcat.*, got 'odd'"),
-        ("blank:en", {"labels": ["POS"]}, "cannot be initialized from documents without"),
+        ("blank:en", {"labels": ["POS"]}, "chooses one of several labels, and has only 'POS'"),
     ],
 )
 def test_a_session_that_cannot_begin_says_why(session, source, settings, message):
     with pytest.raises(ValueError, match=message):
         session("q\n", source, **settings)
+
+
+def test_components_that_need_annotated_documents_are_to_be_trained_first(session, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tagger")
+    nlp.add_pipe("torch_textcat")
+    nlp.config.to_disk(tmp_path / "config.cfg")
+    with pytest.raises(ValueError, match="cannot be initialized from documents without"):
+        session("q\n", str(tmp_path / "config.cfg"))
+
+
+def test_a_dataset_must_not_be_what_is_asked_about_or_the_place_of_the_pipeline(pool, tmp_path):
+    before = pool.read_bytes()
+    (tmp_path / "folder").mkdir()
+    for dataset in (tmp_path / "answers.model", tmp_path / "folder"):
+        with pytest.raises(ValueError, match=f"dataset .*{dataset.name} must be a file for the"):
+            state_of(dataset)
+    with pytest.raises(ValueError, match="pool.jsonl is the file of what is asked about"):
+        teach("blank:en", pool, pool, lines=io.StringIO("1\n"), write=print, labels=["A", "B"])
+    assert pool.read_bytes() == before
+    assert state_of(tmp_path / "new.jsonl", pool) == tmp_path / "new.model"
 
 
 def test_pictures_that_cannot_be_opened_are_left_out(tmp_path, caplog):
@@ -428,6 +456,17 @@ def test_the_command_says_why_it_cannot_begin(command, arguments, source, messag
     result = command("q\n", *arguments, source=source)
     assert result.exit_code == 1
     assert message in " ".join(result.output.split())
+
+
+def test_the_command_says_what_failed_in_the_middle(command, monkeypatch):
+    def fail(*arguments, **settings):
+        raise RuntimeError("rehearsing the answers failed")
+
+    monkeypatch.setattr(terminal, "teach", fail)
+    result = command("q\n", "--label", "A,B")
+    assert result.exit_code == 1
+    assert "Cannot go on" in result.output
+    assert "rehearsing the answers failed" in result.output
 
 
 def start(pool, tmp_path):
