@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 # The largest integer used; -128 is not, so that both signs reach as far.
 LARGEST = 127
 # Rows of values are rounded so many at a time: they stay in the cache meanwhile.
-_VALUES_AT_ONCE = 65_536
+_VALUES_AT_ONCE = 262_144
+# Rows are multiplied in multiples of so many.
+_ROWS_TOGETHER = 16
 # What a row of zeros is divided by.
 _SMALLEST = 1e-30
 # Products of integers that take so many times as long as those of floats are done without the
@@ -243,16 +245,21 @@ def _least_seconds(work: Callable[[], object], *, turns: int = 5) -> float:
 
 
 def _multiply(rows: Tensor, packed: Tensor, *, scale: Tensor, zeros: Tensor) -> Tensor:
+    n_rows = len(rows)
+    # Few different numbers of rows, as oneDNN writes a program for each; the rest is not looked at.
+    unsigned = torch.empty(
+        -(-n_rows // _ROWS_TOGETHER) * _ROWS_TOGETHER, rows.shape[1], dtype=torch.uint8
+    )
     # Without AMX, oneDNN has instructions for rows without signs only: 128 is added to each
     # number, by its highest bit, and told as their zero point.
-    unsigned = rows.view(torch.uint8).bitwise_xor(128)
+    torch.bitwise_xor(rows.view(torch.uint8), 128, out=unsigned[:n_rows])
     # Scale and zero point of the rows and of the output; nothing is done to it afterwards.
     of_rows, of_output = (1.0, 128), (1.0, 0, torch.float32)
     nothing: tuple[str, list[float], str] = ("none", [], "")
     product = torch.ops.onednn.qlinear_pointwise(
         unsigned, *of_rows, packed, scale, zeros, None, *of_output, *nothing
     )
-    return cast("Tensor", product)
+    return cast("Tensor", product)[:n_rows]
 
 
 def refuse_training() -> NoReturn:
