@@ -330,6 +330,24 @@ def test_what_is_changed_or_deleted_there_is_heard_of(client, tmp_path):
     assert (len(loop.learner.journal), loop.learner.examples) == (0, [])
 
 
+def test_tasks_that_are_deleted_there_are_not_asked_about_any_more(client, tmp_path):
+    number = make_project(
+        client,
+        "Fewer",
+        make_interface("choices", ["POS", "NEG"]),
+        [{"text": text} for text in TEXTS],
+    )
+    loop = open_loop(client, number, make_textcat(), tmp_path, kind="choice", every=2)
+    first, second, *others = (record["id"] for record in client.tasks(number))
+    for task in others[2:]:
+        client._ask("DELETE", f"api/tasks/{task}/", what="task")
+    for task in (first, second):
+        choose(client, task, "POS")
+    assert loop.step()
+    assert client.next_task(number)["id"] in others[:2]
+    assert len(loop.learner.pool) == 4
+
+
 def test_a_project_is_made_of_a_pool(client):
     pool = [{"text": text} for text in TEXTS]
     created = create_project(client, "Made of a pool", pool, ["POS", "NEG"])

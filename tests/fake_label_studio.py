@@ -146,6 +146,8 @@ class FakeLabelStudio:
                 self.add(value, key=key)
             return 201, {"task_count": len(body)}
         if where == ("POST", "/api/projects/1/import/predictions"):
+            if any(one["task"] not in self.tasks for one in body):
+                return 400, {"validation_errors": {"task": ["couldn't be retrieved"]}}
             self.predictions += body
             return 201, {"created": len(body)}
         if where == ("GET", "/api/projects/1/next/"):

@@ -192,20 +192,40 @@ class LabelStudioLoop:
             # What was asked before and is not answered yet is asked again only if it is still
             # wanted. After a restart, the questions are those of before.
             learner.journal.ask([])
-        tasks = learner.ask(self.ahead)
+        while (tasks := self._ask()) and self._send(tasks):
+            self._drop_deleted()
+        with self._lock:
+            answered = self.learner.journal.answers
+            self._queue = {task["_task_hash"] for task in tasks} - answered.keys()
+            self._n_new = 0
+
+    def _ask(self) -> list[Task]:
+        journal, places = self.learner.journal, self.project.places
+        pending = list(journal.pending.values())
+        there = [task for task in pending if task.get(self._shown) in places]
+        if len(there) < len(pending):  # deleted, be it while nobody listened
+            journal.ask(there)
+        tasks = self.learner.ask(self.ahead)
         self._asked.update((task["_task_hash"], task) for task in tasks)
-        scored = learner.score(tasks)
+        return tasks
+
+    def _send(self, tasks: list[Task]) -> set[int]:
+        """Send questions as predictions; the numbers of tasks that are not there any more."""
+        scored = self.learner.score(tasks)
         scores = self._score(tasks, scored)
         predictions = [
             Prediction(self.project.places[task[self._shown]], self._predict(question), score)
             for task, question, score in zip(tasks, scored, scores, strict=True)
         ]
-        if predictions:
-            self.project.send(predictions, version=self._name_version(tasks))
+        return self.project.send(predictions, version=self._name_version(tasks))
+
+    def _drop_deleted(self) -> None:
         with self._lock:
-            answered = self.learner.journal.answers
-            self._queue = {task["_task_hash"] for task in tasks} - answered.keys()
-            self._n_new = 0
+            self.project.drop_deleted()
+            places = self.project.places
+            kept = [task for task in self.learner.pool if task[self._shown] in places]
+            self.learner.pool = kept
+            self._inputs = {task[self._shown]: task["_input_hash"] for task in kept}
 
     def _score(self, tasks: list[Task], scored: list[Question]) -> list[float]:
         one_of = self._is_one_of

@@ -18,6 +18,9 @@ TOKEN_VARIABLE = "LABEL_STUDIO_TOKEN"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # What a server, or the proxy before it, says while it restarts or has too much to do.
 _BUSY = (429, 502, 503, 504)
+# What it says when it fails: once and again if its database is locked, as SQLite is while others
+# write, and always if it has a fault. It is asked again for so many seconds.
+_FAILED, _UNTIL_FAULTY = 500, 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -200,9 +203,11 @@ class Client:
         Args:
             once: not again if the server may have acted on it.
         """
-        deadline = time.monotonic() + self.patience
+        began = time.monotonic()
+        deadline = began + self.patience
         pause, is_renewed = 0.5, False
         while True:
+            status = 0
             try:
                 return self._send_once(method, url, data)
             except HTTPError as error:
@@ -217,15 +222,19 @@ class Client:
                         f"{self.url} redirects to {target}: give the address of the server itself, "
                         "as the browser shows it"
                     ) from None
-                if status not in _BUSY:
+                is_faulty = status == _FAILED and time.monotonic() + pause > began + _UNTIL_FAULTY
+                if is_faulty or status not in (*_BUSY, _FAILED):
                     raise self._explain(status, text, what=what) from None
                 failure = f"it answered {status}"
-                is_unsure = status in (502, 504)  # a proxy that lost sight of the server
+                # It may have failed after it did a part, or a proxy has lost sight of it.
+                is_unsure = status in (_FAILED, 502, 504)
             except (URLError, HTTPException, OSError) as error:
                 reason = getattr(error, "reason", error)
                 failure = f"{type(reason).__name__}: {reason}"
                 is_unsure = not isinstance(reason, ConnectionRefusedError)
             if once and is_unsure:
+                if status == _FAILED:  # it is there, and would be looked at at once
+                    self._sleep(pause)
                 raise ServerGone(f"{self.url} went away ({failure})")
             if time.monotonic() + pause > deadline:
                 raise ConnectionError(
@@ -304,6 +313,8 @@ def _read_detail(text: str) -> str:
     try:
         answer = json.loads(text)
     except ValueError:
+        if text.lstrip().startswith("<"):  # a page for people
+            return "no reason given; the log of the server may have one"
         return " ".join(text.split())[:200] or "no reason given"
     detail = answer.get("detail", answer) if isinstance(answer, dict) else answer
     errors = answer.get("validation_errors") if isinstance(answer, dict) else None

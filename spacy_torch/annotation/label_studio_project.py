@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +20,9 @@ from spacy_torch.features.picture_files import image_format
 
 # How often predictions are sent before it is given up that the server goes away each time.
 _ATTEMPTS = 5
+# Seconds after which nothing appears that was changed before: of two people who answer at once,
+# the first to begin may be the last whose answer is there.
+_SETTLED = 60.0
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +74,8 @@ class Project:
         self.sources: dict[int, Task] = {}
         self.places: dict[str, int] = {}
         self._left_out: set[int] = set()
-        self._since: str | None = None
+        # When it was the latest change that was known, and that change, by the server's clock.
+        self._latest: deque[tuple[float, str]] = deque()
         if settings.get("sampling") != "Uncertainty sampling":
             logger.info("project %d asks by uncertainty from now on", number)
             client.change_project(number, sampling="Uncertainty sampling")
@@ -77,31 +83,41 @@ class Project:
     def poll(self) -> list[dict[str, Any]]:
         """The tasks that are new or were changed since the last time, with their annotations.
 
-        What was changed at that very moment comes again. A task without a text or image that
+        What was changed in the minute before comes again. A task without a text or image that
         can be used is left out, and the log says why.
         """
         found: list[dict[str, Any]] = []
-        since = self._since
+        now = time.monotonic()
+        while len(self._latest) > 1 and self._latest[1][0] < now - _SETTLED:
+            self._latest.popleft()
+        since = self._latest[0][1] if self._latest else None
+        latest = self._latest[-1][1] if self._latest else ""
         for record in self.client.tasks(self.number, since=since):
             number, changed = int(record["id"]), str(record["updated_at"])
-            self._since = max(self._since or changed, changed)
+            latest = max(latest, changed)
             if number not in self.sources and not self._add(number, record):
                 continue
             found.append(record)
+        if latest and (not self._latest or latest != self._latest[-1][1]):
+            self._latest.append((now, latest))
         return found
 
-    def send(self, predictions: Iterable[Prediction], *, version: str) -> None:
+    def send(self, predictions: Iterable[Prediction], *, version: str) -> set[int]:
         """Give the tasks predictions, and have the project ask by those of this version.
 
         A task that has one of this version already, as before a restart, gets no other.
+
+        Returns:
+            The numbers of tasks that are not there any more.
 
         Raises:
             ConnectionError: the server went away again and again.
         """
         wanted = {prediction.task: prediction for prediction in predictions}
+        there: dict[int, bool] = {}
         for _ in range(_ATTEMPTS):
-            has = self._find_predicted(wanted, version)
-            missing = [wanted[number] for number in wanted if number not in has]
+            there = self._find_predicted(wanted, version)
+            missing = [wanted[number] for number, has_it in there.items() if not has_it]
             try:
                 if missing:
                     records = [{**one._asdict(), "model_version": version} for one in missing]
@@ -109,22 +125,39 @@ class Project:
                 break
             except ServerGone as gone:
                 logger.warning("%s: looking what arrived", gone)
+            except ValueError:
+                if self._find_predicted(wanted, version).keys() == there.keys():
+                    raise  # and no task was deleted just now
         else:
             raise ConnectionError(
                 f"{self.client.url} went away each of {_ATTEMPTS} times that it was sent "
                 f"predictions for {len(wanted)} tasks; no answer is lost"
             )
-        self.client.change_project(self.number, model_version=version)
+        if there or not wanted:
+            self.client.change_project(self.number, model_version=version)
+        return wanted.keys() - there.keys()
 
-    def _find_predicted(self, tasks: Iterable[int], version: str) -> set[int]:
+    def drop_deleted(self) -> None:
+        """Forget the tasks that are not there any more."""
+        there = {int(record["id"]) for record in self.client.tasks(self.number)}
+        self.sources = {
+            number: source for number, source in self.sources.items() if number in there
+        }
+        self.places = {}
+        for number, source in self.sources.items():
+            self.places.setdefault(source[self.interface.media], number)
+
+    def _find_predicted(self, tasks: Iterable[int], version: str) -> dict[int, bool]:
+        """Of tasks that are there, whether they have a prediction of this version."""
         numbers = list(tasks)
         if not numbers:
-            return set()
+            return {}
         return {
-            int(record["id"])
+            int(record["id"]): any(
+                prediction.get("model_version") == version
+                for prediction in record.get("predictions") or []
+            )
             for record in self.client.tasks(self.number, only=numbers)
-            for prediction in record.get("predictions") or []
-            if prediction.get("model_version") == version
         }
 
     def read_source(self, record: Mapping[str, Any]) -> Task | None:

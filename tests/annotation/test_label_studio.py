@@ -3,6 +3,7 @@
 import base64
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from spacy.training import Example
 from spacy.util import registry
 from typer.testing import CliRunner
 
+from spacy_torch.annotation import label_studio_project
 from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.choosing import RANDOM
 from spacy_torch.annotation.journal import Journal
@@ -233,6 +235,66 @@ def test_what_was_deleted_while_nobody_listened_is_taken_back_at_the_start(fake,
     again = start()
     assert len(again.learner.journal) == 0
     assert len(Journal(tmp_path / "answers.jsonl")) == 0
+
+
+def test_tasks_that_were_deleted_are_not_asked_about_any_more(fake, start):
+    loop = start(every=2)
+    numbers = [label_next(fake), label_next(fake)]
+    left = [*numbers, *[number for number in fake.tasks if number not in numbers][:3]]
+    fake.tasks = {number: fake.tasks[number] for number in left}
+    fake.predictions = [one for one in fake.predictions if one["task"] in left]
+    assert loop.step()
+    assert fake.next_task() in left[2:]
+    assert len(loop.learner.pool) == 5
+    assert len(loop.learner.journal) == 2
+    del fake.tasks[left[2]]  # and while nobody listens
+    fake.predictions = [one for one in fake.predictions if one["task"] in fake.tasks]
+    again = start(every=2)
+    for _ in range(2):
+        label_next(fake)
+        again.step()
+    assert again.step() is False
+    assert len(again.learner.journal) == 4
+
+
+def test_a_task_that_is_deleted_while_predictions_are_sent_is_left_out(fake, start, monkeypatch):
+    loop = start(every=1)
+    send, gone = loop.project.client.import_predictions, []
+
+    def delete_before(project, predictions):
+        if not gone:
+            gone.append(predictions[0]["task"])
+            del fake.tasks[gone[0]]
+            fake.predictions = [one for one in fake.predictions if one["task"] != gone[0]]
+        send(project, predictions)
+
+    monkeypatch.setattr(loop.project.client, "import_predictions", delete_before)
+    label_next(fake)
+    assert loop.step()
+    assert gone[0] not in {one["task"] for one in fake.predictions}
+    assert len(loop.learner.pool) == len(TEXTS) - 1
+
+
+def test_an_answer_that_appears_after_a_later_one_is_heard_of(fake, start):
+    loop = start()
+    slow, fast = label_next(fake), label_next(fake)
+    annotation = fake.tasks[slow]["annotations"].pop()  # begun before the other, not there yet
+    assert loop.learn() == 1
+    fake.tasks[slow]["annotations"].append(annotation)
+    assert fake.tasks[slow]["updated_at"] < fake.tasks[fast]["updated_at"]
+    assert loop.learn() == 1
+
+
+def test_what_is_old_is_not_fetched_again_and_again(fake, tmp_path, monkeypatch):
+    clock = iter([0.0, 30.0, 100.0, 200.0])
+    monkeypatch.setattr(label_studio_project, "time", SimpleNamespace(monotonic=clock.__next__))
+    project = Project(Client(fake.url, TOKEN), 1, pictures=tmp_path)
+    assert len(project.poll()) == len(TEXTS)
+    fake.annotate(3, choose("POS"))
+    fake.annotate(4, choose("POS"))
+    found = [[record["id"] for record in project.poll()] for _ in range(3)]
+    last = len(TEXTS)
+    assert found == [[3, 4, last], [4], [4]]
 
 
 def test_a_task_that_shows_the_same_does_not_delete_the_answer(fake, start):

@@ -1,11 +1,14 @@
 """A server that is slow, gone, someone else's or unwilling; and a token that nobody sees."""
 
+import itertools
 import logging
 import socket
+from types import SimpleNamespace
 
 import pytest
 from fake_label_studio import REFRESH, TOKEN, FakeLabelStudio
 
+from spacy_torch.annotation import label_studio_client
 from spacy_torch.annotation.label_studio_client import TOKEN_VARIABLE, Client, ServerGone
 
 SECRET = "5ecret5ecret5ecret"
@@ -74,7 +77,7 @@ def test_a_personal_access_token_is_renewed_when_it_has_run_out(connect, fake):
     assert fake.access == 8
 
 
-@pytest.mark.parametrize("failure", ["before", "after", 502, 503, 504, 429])
+@pytest.mark.parametrize("failure", ["before", "after", 500, 502, 503, 504, 429])
 def test_what_changes_nothing_is_asked_again_until_there_is_an_answer(
     connect, fake, failure, pauses, caplog
 ):
@@ -86,16 +89,35 @@ def test_what_changes_nothing_is_asked_again_until_there_is_an_answer(
     assert caplog.text.count("does not answer") == 1
 
 
-@pytest.mark.parametrize("failure", ["before", "after", 502, 504])
+@pytest.mark.parametrize("failure", ["before", "after", 500, 502, 504])
 def test_predictions_that_may_have_arrived_are_not_sent_again(connect, fake, failure, pauses):
+    fake.add("a text")
     fake.failures = [("POST", failure)]
     with pytest.raises(ServerGone, match="went away"):
         connect().import_predictions(1, [{"task": 1}])
-    assert pauses == []
+    assert pauses == ([0.5] if failure == 500 else [])
     assert len(fake.predictions) == (failure == "after")
 
 
+def test_a_server_with_a_fault_is_not_asked_for_as_long_as_one_that_is_away(
+    connect, fake, monkeypatch
+):
+    clock = itertools.count(step=10.0)
+    monkeypatch.setattr(label_studio_client, "time", SimpleNamespace(monotonic=clock.__next__))
+    fake.failures = [("GET", 500)] * 99
+    with pytest.raises(ValueError, match="refused a request about project 1: 500, told to fail"):
+        connect().project(1)
+    assert len(fake.requests) < 10
+
+
+def test_a_page_for_people_is_not_repeated_in_a_message():
+    page = "<!doctype html>\n<html><head><style>..."
+    assert "html" not in label_studio_client._read_detail(page)
+    assert "log of the server" in label_studio_client._read_detail(page)
+
+
 def test_predictions_that_did_not_arrive_are_sent_again(connect, fake):
+    fake.add("a text")
     fake.failures = [("POST", 503), ("POST", 429)]
     connect().import_predictions(1, [{"task": 1}])
     assert fake.predictions == [{"task": 1}]
