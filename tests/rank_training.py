@@ -12,6 +12,7 @@ from spacy.util import fix_random_seed
 from test_contract import make_examples, make_pipeline
 from thinc.api import SGD, Optimizer
 
+from spacy_torch.bridge.model import find_shims
 from spacy_torch.distributed.gradient_sum import GradientSum
 from spacy_torch.distributed.world import find_world
 from spacy_torch.training.sharded_evaluation import share_evaluation
@@ -59,7 +60,7 @@ def read_weights(nlp: Language) -> Weights:
 
 
 def train_components(factories: Sequence[str], *, steps: int = 3) -> dict[str, Weights]:
-    """The weights of each component, by its factory, after learning its few texts."""
+    """The weights of each component, by its factory, after learning its few texts in float64."""
     return {factory: _train_component(factory, steps=steps) for factory in factories}
 
 
@@ -68,6 +69,8 @@ def _train_component(factory: str, *, steps: int) -> Weights:
     nlp = make_pipeline(factory)
     examples = make_examples(nlp, factory)
     nlp.initialize(lambda: examples)
+    for shim in find_shims(nlp.get_pipe(factory).model):  # type: ignore[attr-defined]
+        shim.module.double()
     return train(nlp, [examples] * steps, SGD(LEARN_RATE, grad_clip=0.0))
 
 

@@ -34,7 +34,7 @@ def test_each_component_learns_alike_from_parts_and_from_the_whole(alone, togeth
     moved = largest_difference(alone[factory], untrained)
     assert moved > 1e-3
     for of_rank in together:
-        assert largest_difference(of_rank[factory], alone[factory]) < 1e-6 * max(moved, 1.0)
+        assert largest_difference(of_rank[factory], alone[factory]) < 1e-9 * max(moved, 1.0)
         assert are_equal(of_rank[factory], together[0][factory])
 
 
