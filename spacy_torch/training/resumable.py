@@ -51,6 +51,7 @@ from spacy_torch.training.random_state import (
     position_of_data,
     reseed_cupy,
 )
+from spacy_torch.training.shards import share_out
 from spacy_torch.training.trail import Trail
 
 BeforeUpdate = Callable[[Language, dict[str, Any]], None]
@@ -316,9 +317,7 @@ class Resumable:
     def _slice(self, batch: Batch) -> Batch:
         if self.world.size == 1:
             return batch
-        # By length, so that all processes have as much to do.
-        ordered = sorted(batch, key=lambda example: len(example.predicted))
-        return ordered[self.world.rank :: self.world.size]
+        return share_out(batch, self.world.size)[self.world.rank]
 
     def _compare_order(self, examples: Iterable[Example]) -> None:
         if self.world.size == 1 or self.is_sharded or not isinstance(examples, list):

@@ -1,8 +1,9 @@
-"""A streamed corpus shared out by its files, and as many batches for every rank."""
+"""What each rank learns from: its files of a streamed corpus, or its part of every batch."""
 
 from __future__ import annotations
 
 import copy
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -69,3 +70,22 @@ def cut_batches(batches: Iterable[Iterable[T]], n: int) -> Iterator[list[T]]:
     for batch in batches:
         examples = list(batch)
         yield from (part for start in range(n) if (part := examples[start::n]))
+
+
+def share_out(examples: Iterable[Example], n: int) -> list[list[Example]]:
+    """A batch in `n` parts with about as many words each, as all ranks wait for the slowest.
+
+    The longest examples are given out first, each to the part with least so far (Graham 1969,
+    https://doi.org/10.1137/0117039); an example counts as a word more than it has.
+    """
+    parts: list[list[Example]] = [[] for _ in range(n)]
+    loads = [(0, place) for place in range(n)]
+    for example in sorted(examples, key=_n_words, reverse=True):
+        load, place = loads[0]
+        parts[place].append(example)
+        heapq.heapreplace(loads, (load + _n_words(example) + 1, place))
+    return parts
+
+
+def _n_words(example: Example) -> int:
+    return len(example.predicted)

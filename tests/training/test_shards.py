@@ -1,5 +1,6 @@
 """A streamed corpus is read once by all ranks together, whatever their shares."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ import spacy
 from rank_data import find_shard, read_shard
 from ranks import run_ranks
 from spacy.tokens import DocBin
-from spacy.training import Corpus
+from spacy.training import Corpus, Example
 
 from spacy_torch.distributed.world import World
-from spacy_torch.training.shards import cut_batches, even_out, shard_corpus
+from spacy_torch.training.shards import cut_batches, even_out, shard_corpus, share_out
 
 
 def write_files(folder: Path, sizes: list[int]) -> list[str]:
@@ -54,3 +55,27 @@ def test_one_process_and_other_readers_read_everything(tmp_path):
 
 def test_a_batch_is_cut_into_parts_that_are_not_empty():
     assert list(cut_batches([[1, 2, 3, 4, 5], [6]], 3)) == [[1, 4], [2, 5], [3], [6]]
+
+
+def share_lengths(lengths: list[int], n: int) -> list[list[int]]:
+    nlp = spacy.blank("en")
+    examples = [Example.from_dict(nlp.make_doc("a " * length), {}) for length in lengths]
+    return [[len(eg.predicted) for eg in part] for part in share_out(examples, n)]
+
+
+def test_parts_of_a_batch_have_as_many_words():
+    # 9 and 2, then 6 beside 5: every other share of two is less even.
+    assert share_lengths([2, 6, 9, 5], 2) == [[9, 2], [6, 5]]
+    assert share_lengths([0, 0, 0, 0, 0], 2) == [[0, 0, 0], [0, 0]]
+    assert share_lengths([7], 3) == [[7], [], []]
+    lengths = random.Random(0).choices(range(60), k=100)
+    for n in (2, 3, 5):
+        parts = share_lengths(lengths, n)
+        assert sorted(sum(parts, [])) == sorted(lengths)
+        largest, smallest = (choose(parts, key=weigh) for choose in (max, min))
+        # The largest part was the smallest when its last and shortest example came.
+        assert weigh(largest) - weigh(smallest) <= min(largest) + 1
+
+
+def weigh(part: list[int]) -> int:
+    return sum(part) + len(part)
