@@ -20,8 +20,12 @@ def torch_train(
     verbose: bool = Opt(False, "--verbose", "-V", "-VV", help="Say more"),
     use_gpu: int = Opt(-1, "--gpu-id", "-g", help="GPU, or -1 for the CPU"),
     resume: bool = Opt(False, "--resume", help="Go on from the checkpoint in the output directory"),
-    steps: int = Opt(0, "--checkpoint-steps", help="Steps between checkpoints; 0: by the time"),
-    seconds: float = Opt(60.0, "--checkpoint-seconds", help="Seconds between them, at least"),
+    steps: int = Opt(
+        0, "--checkpoint-steps", help="Steps between checkpoints; 0: by the time", min=0
+    ),
+    seconds: float = Opt(
+        60.0, "--checkpoint-seconds", help="Seconds between them, at least", min=0
+    ),
 ) -> None:
     """Train a pipeline as `spacy train` does, and write checkpoints to go on from.
 
@@ -32,9 +36,9 @@ def torch_train(
 
     from spacy.util import logger
 
-    from spacy_torch.distributed.world import leave_world
+    from spacy_torch.distributed.world import NotTogetherError, find_world, leave_world
     from spacy_torch.training.checkpoint import CheckpointError
-    from spacy_torch.training.train import train
+    from spacy_torch.training.train import NoGpuError, train
 
     if verbose:
         logger.setLevel(logging.DEBUG)
@@ -42,6 +46,10 @@ def torch_train(
     import_code(code_path)
     if resume and output_path is None:
         msg.fail("--resume needs the --output directory that the run was started with", exits=1)
+    try:
+        find_world()
+    except (ConnectionError, ValueError) as error:
+        msg.fail("Cannot train with other processes", str(error), exits=1)
     try:
         train(
             config_path,
@@ -56,5 +64,9 @@ def torch_train(
         leave_world(has_failed=True)
         if isinstance(error, CheckpointError):
             msg.fail("Cannot go on with this checkpoint", str(error), exits=1)
+        if isinstance(error, NotTogetherError):
+            msg.fail("These processes cannot train together", str(error), exits=1)
+        if isinstance(error, NoGpuError):
+            msg.fail("There is no such GPU", str(error), exits=1)
         raise
     leave_world()

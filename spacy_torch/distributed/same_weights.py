@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spacy_torch.distributed.gradients import modules_of, walk
 from spacy_torch.distributed.tensors import broadcast_tensors
-from spacy_torch.distributed.world import World
+from spacy_torch.distributed.world import NotTogetherError, World
 
 
 @torch.no_grad()
@@ -23,8 +23,8 @@ def share_weights(models: Iterable[Model[Any, Any]], world: World) -> bool:
     Digests are compared first, as the same seed makes the same weights.
 
     Raises:
-        ValueError: the models of a rank have other parameters, or others shapes, than those of
-            rank 0.
+        NotTogetherError: the models of a rank have other parameters, or others shapes, than
+            those of rank 0.
     """
     if world.size == 1:
         return False
@@ -35,7 +35,7 @@ def share_weights(models: Iterable[Model[Any, Any]], world: World) -> bool:
     shapes = world.gather([tuple(tensor.shape) for tensor in _read(models)])
     for rank, of_rank in enumerate(shapes):
         if of_rank != shapes[0]:
-            raise ValueError(
+            raise NotTogetherError(
                 f"rank {rank} has weights of other shapes than rank 0 ({_count(of_rank)} and "
                 f"{_count(shapes[0])} in all): initialize all ranks from the same config and data"
             )

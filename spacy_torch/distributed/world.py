@@ -20,6 +20,10 @@ T = TypeVar("T")
 TIMEOUT = 1800.0
 
 
+class NotTogetherError(ValueError):
+    """Processes that cannot train one pipeline; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class World:
     """All processes of a training, called ranks; by default this one alone.

@@ -25,6 +25,8 @@ from spacy_torch.training.linked_copy import copy_linked
 FORMAT = 1
 NAME, PREVIOUS, UNFINISHED = "checkpoint", "checkpoint.previous", "checkpoint.unfinished"
 DAMAGED, EARLIER = "checkpoint.damaged", "checkpoint.earlier"
+# Beside the checkpoint of a run that has ended.
+FINISHED = "finished.json"
 FACTS, MODELS, OPTIMIZER, BEST = "checkpoint.json", "models", "optimizer", "model-best"
 
 
@@ -156,9 +158,12 @@ def read_checkpoint(output: Path) -> Checkpoint | None:
 def set_checkpoint_aside(output: Path) -> Path | None:
     """Move the checkpoint of an earlier run out of the way of a new one, and say so.
 
+    That the earlier one has ended is no longer true of the directory, either.
+
     Returns:
         Where it is now; None if there was none.
     """
+    (output / FINISHED).unlink(missing_ok=True)
     found = next((output / name for name in (NAME, PREVIOUS) if (output / name).exists()), None)
     if found is None:
         return None
@@ -197,7 +202,8 @@ def _sync(directory: Path, *, known: Path) -> None:
         before = known / file.relative_to(directory)
         if not file.is_file() or (before.exists() and before.samefile(file)):
             continue
-        with open(file, "rb") as opened:
+        # Windows syncs only what may be written; elsewhere that need not be.
+        with open(file, "rb" if os.name == "posix" else "r+b") as opened:
             os.fsync(opened.fileno())
 
 

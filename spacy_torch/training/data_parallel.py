@@ -64,7 +64,7 @@ class DataParallel:
         """Before the first step: begin with one set of weights, share steps and evaluations.
 
         Raises:
-            ValueError: a component cannot be trained by several ranks.
+            NotTogetherError: a component cannot be trained by several ranks.
         """
         if self.world.size == 1:
             return

@@ -29,7 +29,7 @@ class Reading:
             modules, before clipping.
         gradient_norms: the same for each component with a torch module.
         words_per_second: of the steps alone: evaluations and what was saved do not count. Of
-            several processes that train together, this one's.
+            several processes that train together, this one's times their number.
         skipped_steps: how many steps were refused so far, by component, if any.
         memory: resident, in bytes.
         gpu_memory: the most that torch took on CUDA devices, in bytes.
@@ -50,6 +50,9 @@ class Meter:
 
     The norms have been computed for the steps, and are only added up here. Thinc's layers
     compute none, so that a pipeline without torch modules has no gradient norm.
+
+    Attributes:
+        n_processes: how many train together.
     """
 
     def __init__(self, nlp: Language) -> None:
@@ -61,6 +64,7 @@ class Meter:
         self._rate = None if self._shims else ScheduledRate(nlp)
         self._seen = {id(shim): shim.steps for found in self._shims.values() for shim in found}
         self._update = CountedUpdate(nlp)
+        self.n_processes = 1
         self._learn_rate: float | None = None
         # What comes before the first step, such as reading the corpus, counts for none.
         self._since: float | None = None
@@ -102,9 +106,15 @@ class Meter:
         if squares:
             self._add("", math.sqrt(squares))
 
-    def read(self, *, step: int) -> Reading:
-        """What was measured since `start`, which the step of this number ended."""
-        n_examples = self._update.n_examples - self._first_example
+    def read(self, *, step: int, n_examples: int | None = None) -> Reading:
+        """What was measured since `start`, which the step of this number ended.
+
+        Args:
+            n_examples: how many all processes together have learned from since then, whose
+                losses have been added up; default: this one's alone.
+        """
+        if n_examples is None:
+            n_examples = self._update.n_examples - self._first_example
         norms = {name: self._sums[name] / count for name, count in self._counts.items()}
         skipped = {
             name: sum(shim.skipped_steps for shim in shims) for name, shims in self._shims.items()
@@ -118,7 +128,9 @@ class Meter:
             learn_rate=self._rate.at(step) if self._rate is not None else self._learn_rate,
             gradient_norm=norms.pop("", None),
             gradient_norms=norms,
-            words_per_second=self._words / self._seconds if self._words else None,
+            words_per_second=(
+                self.n_processes * self._words / self._seconds if self._words else None
+            ),
             skipped_steps={name: count for name, count in skipped.items() if count},
             memory=resident_bytes(),
             gpu_memory=gpu_bytes(),

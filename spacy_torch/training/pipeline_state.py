@@ -71,14 +71,14 @@ def load_pipeline(nlp: Language, names: Sequence[str], saved: Mapping[str, Any])
 
 
 def plain(value: Any) -> Any:
-    """Scores as JSON values; NumPy's numbers become Python's."""
+    """Scores as JSON values; NumPy's numbers become Python's, what JSON has not a description."""
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(part) for part in value]
     if isinstance(value, (numpy.generic, numpy.ndarray)):
         return value.tolist()
-    return value
+    return value if isinstance(value, (str, int, float, type(None))) else repr(value)
 
 
 def _pack(component: Any) -> str:

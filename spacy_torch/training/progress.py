@@ -152,7 +152,9 @@ class Run:
 
     def _take_evaluation(self, info: Info) -> None:
         self.length.take_position(step=info["step"], epoch=info["epoch"])
-        found = read_info(info, self.meter.read(step=info["step"]))
+        self.meter.n_processes = info.get("n_processes", 1)
+        reading = self.meter.read(step=info["step"], n_examples=info.get("n_examples"))
+        found = read_info(info, reading)
         self.best = found.best
         measures = found.measures(by_component=self.gradient_norms)
         known = {name: value for name, value in measures.items() if value is not None}

@@ -24,7 +24,7 @@ from thinc.api import Model, Optimizer, Shim
 from spacy_torch.bridge.model_state import load_models, save_models
 from spacy_torch.bridge.optimizer_state import load_optimizer, save_optimizer
 from spacy_torch.bridge.schedule_position import count_schedules
-from spacy_torch.distributed.world import World
+from spacy_torch.distributed.world import NotTogetherError, World
 from spacy_torch.training.checkpoint import (
     BEST,
     Checkpoint,
@@ -36,6 +36,7 @@ from spacy_torch.training.config_match import (
     current_versions,
     plain_config,
 )
+from spacy_torch.training.interrupted_best import SAVING
 from spacy_torch.training.interval import Interval
 from spacy_torch.training.linked_copy import copy_linked
 from spacy_torch.training.losses import LossWindow, add_up, add_up_saved
@@ -107,6 +108,8 @@ class Resumable:
         self._replayed = iter(loaded.facts["evaluations"]) if loaded else iter(())
         self._losses = LossWindow()
         self._losses_of_all: dict[str, Any] | None = None
+        self._n_examples = self._n_examples_of_all = 0
+        self._is_saving = False
         self._optimizer: Optimizer | None = None
         self._nlp: Language | None = None
         self._config: dict[str, Any] = {}
@@ -141,6 +144,7 @@ class Resumable:
                 log_step, finish = set_up(nlp, stdout, stderr)
 
             def log_real_step(info: dict[str, Any] | None) -> None:
+                self._note_saving(False)
                 if not self.is_replaying:
                     log_step(info and self._of_all_processes(info))
 
@@ -149,12 +153,24 @@ class Resumable:
         return set_up_and_start
 
     def _of_all_processes(self, info: dict[str, Any]) -> dict[str, Any]:
-        """What a logger is told, with the losses and words of all processes."""
+        """What a logger is told, with the losses and words of all processes.
+
+        With more than one it is told their number, `n_processes`, and `n_examples`, how many
+        all of them have learned from since the last evaluation.
+        """
+        if self.world.size == 1:
+            return info
         replayed = self._words_replayed
         words = sum(self.world.gather(info["words"] + replayed))
         if not self.is_sharded:  # all have read, and counted, those that were replayed
             words -= replayed * (self.world.size - 1)
-        return {**info, "losses": self._losses_of_all or info["losses"], "words": words}
+        return {
+            **info,
+            "losses": self._losses_of_all or info["losses"],
+            "words": words,
+            "n_processes": self.world.size,
+            "n_examples": self._n_examples_of_all,
+        }
 
     def wrap_batcher(self, batcher: Batcher) -> Batcher:
         """The batches that this process trains on, empty ones while steps are replayed."""
@@ -259,6 +275,8 @@ class Resumable:
         streams = self._streams
 
         def update_noted(examples: Iterable[Example], *args: Any, **kwargs: Any) -> Any:
+            examples = examples if isinstance(examples, list) else list(examples)
+            self._n_examples += len(examples)
             self._losses.use(kwargs.get("losses"))
             if self._is_watching:
                 self._trail.add_part(examples)
@@ -271,16 +289,30 @@ class Resumable:
             else:
                 with streams.for_models():
                     scores = evaluate(examples, *args, **kwargs)
+                self._note_saving(True)
             self.evaluations.append({"step": self.step, "scores": scores})
             if self.world.size > 1 and not self.is_replaying:
                 self._losses_of_all = add_up(self.world.gather(self._losses.sums))
                 self._losses.sums.update(self._losses_of_all)
+                self._n_examples_of_all = sum(self.world.gather(self._n_examples))
             self._losses.close()
+            self._n_examples = 0
             return scores
 
         # Of this object only, and taken back by `end`.
         nlp.update = update_noted  # type: ignore[method-assign]
         nlp.evaluate = evaluate_noted  # type: ignore[method-assign]
+
+    def _note_saving(self, is_saving: bool) -> None:
+        """Note on the disk, from each evaluation until what spaCy may save after it is saved."""
+        if self.output is None or is_saving == self._is_saving:
+            return
+        self._is_saving = is_saving
+        if is_saving:
+            self.output.mkdir(parents=True, exist_ok=True)
+            (self.output / SAVING).touch()
+        else:
+            (self.output / SAVING).unlink(missing_ok=True)
 
     def end(self) -> None:
         """Leave the pipeline as spaCy would.
@@ -324,7 +356,7 @@ class Resumable:
             return
         found = self.world.gather((len(examples), self._trail.order(examples)))
         if len(set(found)) > 1:
-            raise ValueError(
+            raise NotTogetherError(
                 "the processes have different training examples, or in another order: they have "
                 f"(examples, checksum) {found}. Give all of them the same corpus and code; what "
                 "draws random numbers while it reads must be seeded alike"

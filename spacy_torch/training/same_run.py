@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from spacy_torch.distributed.world import World
+from spacy_torch.distributed.world import NotTogetherError, World
 
 # Each machine may have its data somewhere else, and its own GPU.
 FREE = ("config.paths.*", "config.corpora.*.path", "config.system.gpu_allocator")
@@ -26,7 +26,7 @@ def check_same_run(world: World, config: Mapping[str, Any], versions: Mapping[st
         versions: of packages, by name.
 
     Raises:
-        ValueError: naming what differs on which rank.
+        NotTogetherError: naming what differs on which rank.
     """
     if world.size == 1:
         return
@@ -44,7 +44,7 @@ def check_same_run(world: World, config: Mapping[str, Any], versions: Mapping[st
     ]
     if problems:
         more = f"; and {len(problems) - 5} more" * bool(problems[5:])
-        raise ValueError(
+        raise NotTogetherError(
             f"the processes were not started alike: {'; '.join(problems[:5])}{more}. Give all of "
             "them the same config, overrides, code and packages"
         )

@@ -12,6 +12,7 @@ from thinc.shims import PyTorchShim
 
 from spacy_torch.bridge.shim import TorchShim
 from spacy_torch.distributed.gradient_sum import GradientSum
+from spacy_torch.distributed.world import NotTogetherError
 
 
 def share_updates(
@@ -30,7 +31,7 @@ def share_updates(
         is_idle: whether a step is to be let through as it is.
 
     Raises:
-        ValueError: a component cannot be trained by several ranks; all are named.
+        NotTogetherError: a component cannot be trained by several ranks; all are named.
     """
     if gradients.world.size == 1:
         return
@@ -62,12 +63,12 @@ def find_trained(nlp: Language, *, frozen: Collection[str] = ()) -> list[tuple[s
 
 
 def check_covered(trained: Iterable[tuple[str, Any]]) -> None:
-    """Raise a `ValueError` that names every component which several ranks would train wrongly."""
+    """Name every component which several ranks would train wrongly, in a `NotTogetherError`."""
     problems = [
         f"{name!r} {problem}" for name, pipe in trained for problem in [_problem(pipe)] if problem
     ]
     if problems:
-        raise ValueError(
+        raise NotTogetherError(
             f"not to be trained by several processes: {'; '.join(problems)}. Train with one "
             "process, or freeze these (training.frozen_components)"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import Any
 from spacy.language import Language
 from spacy.util import ensure_path, load_config, logger
 from thinc.api import Config
+from thinc.compat import has_gpu
+from wasabi import msg
 
 from spacy_torch.bridge.atomic import replacing
 from spacy_torch.distributed.world import World, find_world
 from spacy_torch.training.checkpoint import (
-    BEST,
-    NAME,
-    PREVIOUS,
+    FINISHED,
     Checkpoint,
     CheckpointError,
     read_checkpoint,
@@ -27,14 +26,16 @@ from spacy_torch.training.checkpoint import (
 from spacy_torch.training.checkpoint_callback import CheckpointCallback
 from spacy_torch.training.config_match import check_loaded, current_versions, plain_config
 from spacy_torch.training.data_parallel import DataParallel
+from spacy_torch.training.interrupted_best import set_best_aside, settle_best
 from spacy_torch.training.interval import Interval
 from spacy_torch.training.keep_best import keep_best
-from spacy_torch.training.linked_copy import copy_linked
 from spacy_torch.training.resumable import Resumable
 from spacy_torch.training.same_run import check_same_run
 from spacy_torch.training.wrapped_config import WrappedConfig
 
-FINISHED = "finished.json"
+
+class NoGpuError(ValueError):
+    """Thinc has no GPU; the message says how torch modules get one."""
 
 
 def train(
@@ -56,10 +57,19 @@ def train(
 
     Raises:
         CheckpointError: the checkpoint is of another config, corpus or version, or damaged.
+        NoGpuError: Thinc has no GPU for `use_gpu`.
+        NotTogetherError: the processes were started differently, or have other data, or a
+            component cannot be trained by several.
     """
     from spacy.cli import _util
     from spacy.cli.train import train as spacy_train
 
+    if use_gpu >= 0 and not has_gpu:
+        raise NoGpuError(
+            f"GPU {use_gpu} was asked for, for the layers of Thinc, and Thinc finds none: on CUDA it "
+            "needs CuPy as well. Torch modules need neither: leave --gpu-id out, and set "
+            'device = "auto" in their [model.runtime]'
+        )
     output = ensure_path(output_path)
     with _util.show_validation_error(config_path):
         config = load_config(config_path, overrides=dict(overrides or {}), interpolate=False)
@@ -89,11 +99,14 @@ def train(
             wrapped.config.to_disk(path, interpolate=False)
             with parallel.speaking():
                 spacy_train(path, run.output, use_gpu=parallel.choose_gpu(use_gpu))
+        run.end()
     except BaseException:
         run.give_up()
+        if run.output is not None:
+            settle_best(run.output)
         raise
-    run.end()
     if run.output is not None:
+        settle_best(run.output)
         with replacing(run.output / FINISHED) as file:
             file.write(json.dumps(plain_config(given)).encode())
     world.broadcast(None)  # no process ends before the pipeline is saved
@@ -134,7 +147,7 @@ def _load(
     """The checkpoint to go on from, in every process; the first one makes room for a new run."""
     loaded, problem = None, ""
     if world.rank == 0:
-        _heal_best(output)
+        settle_best(output)
         try:
             loaded = read_checkpoint(output) if resume else None
             if loaded is not None:
@@ -144,31 +157,20 @@ def _load(
     problem = world.broadcast(problem)
     if problem:  # raised by all, so that none waits for the first
         raise CheckpointError(problem)
-    if world.rank == 0 and loaded is None:
-        if resume:
+    if world.rank == 0:
+        if loaded is not None:
+            msg.info(
+                f"Going on with step {loaded.step}, where the last checkpoint was written. The "
+                "steps before are gone through without training"
+            )
+            set_best_aside(output, loaded)
+        elif resume:
             logger.warning("%s has no checkpoint: the training starts anew", output)
-        _make_room(output)
+        if loaded is None:  # what an earlier run has left, spaCy or we would delete
+            keep_best(output)
+            set_checkpoint_aside(output)
     sent = world.broadcast(None if loaded is None or world.size == 1 else loaded.to_send())
     return loaded if world.rank == 0 else sent
-
-
-def _heal_best(output: Path) -> None:
-    """Put the best pipeline back where a run was killed while it replayed, and left it empty."""
-    best = output / BEST
-    if not best.is_dir() or (best / "meta.json").exists():
-        return
-    shutil.rmtree(best)
-    kept = (output / name / BEST for name in (NAME, PREVIOUS))
-    for path in (path for path in kept if path.is_dir()):
-        copy_linked(path, best)
-        return
-
-
-def _make_room(output: Path) -> None:
-    """Keep what an earlier run has left and spaCy would delete, or we would write over."""
-    keep_best(output)
-    set_checkpoint_aside(output)
-    (output / FINISHED).unlink(missing_ok=True)
 
 
 def _is_finished(output: Path, given: Mapping[str, Any]) -> bool:

@@ -42,7 +42,8 @@ def test_each_component_learns_alike_from_parts_and_from_the_whole(alone, togeth
 def test_what_learns_in_closed_form_is_refused_by_name(factory):
     for answer in run_ranks(run, 2, train_components, [factory]):
         assert answer.startswith(
-            f"ValueError: not to be trained by several processes: '{factory}' learns in closed form"
+            f"NotTogetherError: not to be trained by several processes: '{factory}' learns in "
+            "closed form"
         )
 
 

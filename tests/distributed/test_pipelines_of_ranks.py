@@ -89,6 +89,6 @@ def test_weights_that_differ_at_the_start_become_those_of_rank_0():
 
 def test_weights_of_other_shapes_are_refused():
     assert run_ranks(run, 2, start_with_other_shapes) == [
-        "ValueError: rank 1 has weights of other shapes than rank 0 (12 and 9 in all): initialize "
-        "all ranks from the same config and data"
+        "NotTogetherError: rank 1 has weights of other shapes than rank 0 (12 and 9 in all): "
+        "initialize all ranks from the same config and data"
     ] * 2  # fmt: skip

@@ -1,5 +1,6 @@
 """A training by several ranks ends with the files that one process would have written."""
 
+import csv
 import json
 import os
 import subprocess
@@ -58,8 +59,15 @@ def test_two_and_three_ranks_write_what_one_process_writes(folder, tmp_path):
     for size in (1, 2, 3):
         place = tmp_path / str(size)
         place.mkdir()
+        logger = {"@loggers": "spacy-torch.Progress.v1", "csv": str(tmp_path / f"{size}.csv")}
         config = make_config(
-            folder, PIPES, dropout=0.0, optimizer=SGD, **callbacks(place), accumulate_gradient=2
+            folder,
+            PIPES,
+            dropout=0.0,
+            optimizer=SGD,
+            **callbacks(place),
+            accumulate_gradient=2,
+            logger=logger,
         )
         assert run_ranks(run_training, size, config, place / "out") == [None] * size
         found[size] = place
@@ -74,6 +82,17 @@ def test_two_and_three_ranks_write_what_one_process_writes(folder, tmp_path):
         assert set((place / "saved").read_text().split()) == {"0"}
         for name in ("model-last", "model-best"):
             compare(place / "out" / name, found[1] / "out" / name)
+        losses = [read_losses(tmp_path / f"{n}.csv") for n in (1, size)]
+        for alone, together in zip(*losses, strict=True):
+            assert together == pytest.approx(alone, rel=1e-4)
+
+
+def read_losses(csv_log: Path) -> list[dict[str, float]]:
+    """The mean losses of each evaluation."""
+    with csv_log.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    return [{name: float(row[name]) for name in row if name.startswith("loss.")} for row in rows]
 
 
 def compare(found: Path, expected: Path) -> None:
@@ -92,8 +111,9 @@ def compare(found: Path, expected: Path) -> None:
 
 
 def _unplaced(content: bytes) -> list[bytes]:
-    """Without the folder that the callbacks write to."""
-    return [line for line in content.splitlines() if not line.startswith(b"folder = ")]
+    """Without the places that callbacks and logger write to."""
+    mine = (b"folder = ", b"csv = ")
+    return [line for line in content.splitlines() if not line.startswith(mine)]
 
 
 @pytest.mark.slow
@@ -136,7 +156,7 @@ def test_ranks_with_other_examples_are_refused(folder, tmp_path):
     config = make_config(folder, PIPES)
     other = {1: {"corpora.train.path": str(folder / "dev.spacy")}}
     for answer in run_ranks(run_training, 2, config, tmp_path / "out", other):
-        assert answer.startswith("ValueError: the processes have different training examples")
+        assert answer.startswith("NotTogetherError: the processes have different training examples")
 
 
 def test_ranks_with_another_config_are_refused_before_anything_is_written(folder, tmp_path):
@@ -144,7 +164,7 @@ def test_ranks_with_another_config_are_refused_before_anything_is_written(folder
     other = {1: {"training.dropout": 0.5}}
     answers = run_ranks(run_training, 2, config, tmp_path / "out", other)
     assert answers[0] == answers[1] == (
-        "ValueError: the processes were not started alike: config.training.dropout is 0.2 on "
+        "NotTogetherError: the processes were not started alike: config.training.dropout is 0.2 on "
         "rank 0, 0.5 on rank 1. Give all of them the same config, overrides, code and packages"
     )  # fmt: skip
     assert not (tmp_path / "out").exists()

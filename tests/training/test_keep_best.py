@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import spacy
-from spacy.cli import app
+from spacy.cli._util import app
 from spacy.cli.train import train
 from typer.testing import CliRunner
 
 from spacy_torch.training.keep_best import keep_best
 from spacy_torch.training.labelled_text import LabelledText, write_labelled_text
+from spacy_torch.training.saved_score import saved_score
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def killed_run(config: Path, output: Path) -> None:
     """Train, and be killed by force as soon as spaCy has cleaned the directory."""
     code = """
 import os, sys
-from spacy.cli import app
+from spacy.cli._util import app
 from spacy.cli.train import train
 from typer.testing import CliRunner
 from spacy.training import loop
@@ -157,6 +158,21 @@ def test_fourth_copy_is_dropped_only_when_the_new_one_is_in_place(tmp_path, monk
     monkeypatch.setattr(shutil, "rmtree", drop)
     keep_best(tmp_path)
     assert dropped == ["3"]
+
+
+def test_pipeline_with_the_highest_score_is_not_driven_out(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.config["training"]["score_weights"] = {"tag_acc": 1.0, "speed": None}
+    scores = [0.5, 0.75, 0.125, 0.25, 0.125, 0.375]
+    for number, score in enumerate(scores):
+        nlp.meta["name"] = f"run {number}"
+        nlp.meta["performance"] = {"tag_acc": score, "speed": 9.0}
+        nlp.to_disk(tmp_path / "model-best")
+        keep_best(tmp_path)
+        shutil.rmtree(tmp_path / "model-best")
+    kept = sorted(tmp_path.iterdir())
+    assert [path.name for path in kept] == ["model-best.1", "model-best.2", "model-best.3"]
+    assert [saved_score(path) for path in kept] == [0.375, 0.125, 0.75]
 
 
 @pytest.mark.parametrize("n_renames", range(4))

@@ -6,14 +6,13 @@ import math
 import sys
 
 import pytest
-import spacy
 import tiny_textcat
 from spacy.tokens import DocBin
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train
 from spacy.util import registry
 
-from spacy_torch.training import progress_bar
+from spacy_torch.training import meter, progress_bar
 from spacy_torch.training.progress import build_progress
 
 N_TEXTS = len(tiny_textcat.TEXTS)
@@ -36,7 +35,7 @@ def infos():
     """What a chained logger got: spaCy's own dictionaries, None for steps without evaluation."""
     got = []
 
-    @spacy.registry.loggers("tests.Collecting.v1")
+    @registry.loggers("tests.Collecting.v1")
     def build_collecting():
         return lambda nlp, stdout, stderr: (got.append, lambda: got.append("finalized"))
 
@@ -95,6 +94,25 @@ def test_table_has_a_row_for_each_evaluation_and_marks_the_best(run, infos):
         assert ("*" in cells) == (info["score"] >= best)
         best = max(best, info["score"])
     assert {len(row) for row in (below, line, *rows)} == {len(line)}
+
+
+def test_words_and_losses_are_those_of_all_processes(monkeypatch):
+    nlp = tiny_textcat.make_nlp("torch_textcat")
+    examples = tiny_textcat.make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    monkeypatch.setattr(meter, "perf_counter", iter(range(100)).__next__)
+    found = []
+    for n_processes in (1, 3):
+        measured = meter.Meter(nlp)
+        measured.n_processes = n_processes
+        measured.go_on()
+        losses = nlp.update(examples)
+        measured.take_step(evaluated=False)
+        reading = measured.read(step=0, n_examples=1000)
+        assert reading.losses["torch_textcat"] == pytest.approx(losses["torch_textcat"] / 1000)
+        found.append(reading.words_per_second)
+        measured.close()
+    assert found == [sum(map(len, examples)), 3 * sum(map(len, examples))]
 
 
 def test_chained_loggers_get_every_step_and_what_was_measured(run, infos):

@@ -1,18 +1,25 @@
 """What `torch-train` goes on with and what it refuses; what a rerun leaves of the run before."""
 
 import errno
+import json
 import shutil
 
+import numpy
 import pytest
 import spacy
-from spacy.cli import app
+from spacy.cli._util import app
+from spacy.language import Language
+from spacy.scorer import PRFScore
 from spacy.tokens import DocBin
 from spacy.util import load_config, registry
+from thinc.compat import has_gpu
 from tiny_training import OUR_TAGGER, contents, make_config, write_corpora
 from typer.testing import CliRunner
 
 from spacy_torch.bridge.model_state import save_models
-from spacy_torch.training.checkpoint import CheckpointError, read_checkpoint
+from spacy_torch.distributed.world import NotTogetherError
+from spacy_torch.training.checkpoint import CheckpointError, read_checkpoint, set_checkpoint_aside
+from spacy_torch.training.pipeline_state import plain
 from spacy_torch.training.train import train
 
 RESUME = {"resume": True, "steps": 4}
@@ -54,6 +61,12 @@ def run(stopped, tmp_path):
     """A copy of it, as (config, output)."""
     shutil.copytree(stopped / "out", tmp_path / "out", copy_function=shutil.copy)
     return stopped / "config.cfg", tmp_path / "out"
+
+
+def last_step(output):
+    found = read_checkpoint(output)
+    assert found is not None
+    return found.step
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +147,7 @@ def test_other_components_are_refused(run, monkeypatch):
 
 def test_missing_scores_are_refused(run, monkeypatch):
     read = read_checkpoint(run[1])
+    assert read is not None
     read.facts["evaluations"].clear()
     monkeypatch.setattr("spacy_torch.training.train.read_checkpoint", lambda output: read)
     assert_is_refused(run, "has no scores of step 0")
@@ -150,7 +164,7 @@ def test_training_on_for_more_steps_goes_on_from_the_checkpoint(run):
     config, output = run
     train(config, output, **RESUME)
     train(config, output, overrides={"training.max_steps": 14}, **RESUME)
-    assert read_checkpoint(output).step == 12
+    assert last_step(output) == 12
 
 
 def test_checkpoint_that_cannot_be_written_does_not_stop_the_training(run, monkeypatch, caplog):
@@ -169,7 +183,7 @@ def test_checkpoint_that_cannot_be_written_does_not_stop_the_training(run, monke
         train(config, output, resume=True, steps=3)
     assert "checkpoint of step 6 could not be written ([Errno 28] No space left" in caplog.text
     assert not (output / "checkpoint.unfinished").exists()
-    assert read_checkpoint(output).step == 9
+    assert last_step(output) == 9
 
 
 def test_nothing_to_go_on_with_is_said(run, caplog):
@@ -204,6 +218,95 @@ def test_best_pipeline_survives_a_kill_in_the_replay_and_a_rerun(run, steps):
     with pytest.raises(Stopped):
         train(config, output)
     assert contents(output / "model-best.1") == best
+
+
+def give_score(output, score):
+    """Let the best pipeline be another than the checkpoint's, with this score."""
+    file = output / "model-best" / "meta.json"
+    meta = json.loads(file.read_text())
+    file.unlink()  # which may be a link to the checkpoint's
+    meta["performance"]["tag_acc"] = score
+    file.write_text(json.dumps(meta))
+    return contents(output / "model-best")
+
+
+def test_best_pipeline_after_the_checkpoint_survives_what_cannot_be_gone_on_with(run, tmp_path):
+    config, output = run
+    best = give_score(output, 2.0)
+    with pytest.raises(CheckpointError, match="training data is not that of the checkpoint"):
+        train(
+            config,
+            output,
+            overrides={"corpora.train.path": str(config.parent / "dev.spacy")},
+            **RESUME,
+        )
+    assert contents(output / "model-best") == best
+    assert not (output / "model-best.interrupted").exists()
+
+
+@pytest.mark.parametrize("next_is_resumed", [True, False])
+def test_best_pipeline_after_the_checkpoint_survives_another_kill(run, steps, next_is_resumed):
+    config, output = run
+    best = give_score(output, 2.0)
+    steps.add(2)  # while the steps before the checkpoint are gone through
+    for _ in range(2):
+        (output / "model-best.saving").unlink(missing_ok=True)
+        with pytest.raises(Stopped):
+            train(config, output, **RESUME)
+    steps.clear()
+    train(config, output, **{**RESUME, "resume": next_is_resumed})
+    assert contents(output / ("model-best" if next_is_resumed else "model-best.1")) == best
+    assert not (output / "model-best.interrupted").exists()
+
+
+def test_better_pipeline_takes_the_place_of_one_after_the_checkpoint(run):
+    config, output = run
+    worse = give_score(output, -1.0)
+    train(config, output, **RESUME)
+    assert contents(output / "model-best") != worse
+    assert sorted(path.name for path in output.glob("model-*")) == ["model-best", "model-last"]
+
+
+def test_pipeline_that_was_being_saved_when_the_run_was_killed_is_not_trusted(run, steps):
+    config, output = run
+    kept = contents(output / "checkpoint" / "model-best")
+    give_score(output, 2.0)
+    (output / "model-best" / "tokenizer").unlink()
+    (output / "model-best.saving").touch()
+    steps.add(0)
+    with pytest.raises(Stopped):
+        train(config, output)
+    assert contents(output / "model-best.1") == kept
+
+
+def test_saving_is_noted_from_evaluation_to_logger(run, monkeypatch):
+    config, output = run
+    noted, to_disk = [], Language.to_disk
+
+    def note(nlp, path, **settings):
+        noted.append(saving.exists())
+        return to_disk(nlp, path, **settings)
+
+    saving = output.parent / "new" / "model-best.saving"
+    monkeypatch.setattr(Language, "to_disk", note)
+    train(config, output.parent / "new", overrides={"training.max_steps": 2})
+    assert noted == [True, False]  # after the evaluation of step 0, and in the end
+    assert not saving.exists()
+
+
+def test_run_that_has_ended_is_not_held_against_a_later_one_of_plain_spacy_train(run):
+    config, output = run
+    train(config, output, **RESUME)
+    assert (output / "finished.json").exists()
+    set_checkpoint_aside(output)
+    assert not (output / "finished.json").exists()
+
+
+def test_scores_that_json_does_not_have_are_described():
+    scores = {"a": {1}, ("x", 2): numpy.float32(0.5), "n": None, "l": [True, PRFScore]}
+    found = plain(scores)
+    assert found == {"a": "{1}", "('x', 2)": 0.5, "n": None, "l": [True, repr(PRFScore)]}
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_empty_directory_is_not_kept_as_a_best_pipeline(run, steps):
@@ -254,3 +357,43 @@ def test_command_resumes_only_with_a_directory(run, command):
     result = command(run[0], "--resume")
     assert result.exit_code == 1
     assert "--resume needs the --output directory" in result.output
+
+
+def test_command_says_from_where_it_goes_on(run, command):
+    config, output = run
+    result = command(config, "-o", output, "--training.max_steps", 7, "--resume")
+    assert "Going on with step 4, where the last checkpoint" in " ".join(result.output.split())
+
+
+def test_command_refuses_negative_intervals(run, command):
+    for name in ("--checkpoint-steps", "--checkpoint-seconds"):
+        result = command(run[0], name, -1)
+        assert result.exit_code == 2
+        assert f"Invalid value for '{name}'" in result.output
+
+
+@pytest.mark.skipif(has_gpu, reason="there is a GPU")
+def test_command_says_how_to_use_a_gpu_without_that_of_thinc(run, command):
+    result = command(run[0], "--gpu-id", 0)
+    assert result.exit_code == 1
+    assert 'leave --gpu-id out, and set device = "auto"' in " ".join(result.output.split())
+
+
+def test_command_says_that_the_others_are_not_found(run, command, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    result = command(run[0])
+    assert result.exit_code == 1
+    assert "Cannot train with other processes" in result.output
+    assert "start the processes with torchrun" in " ".join(result.output.split())
+
+
+def test_command_says_why_processes_cannot_train_together(run, command, monkeypatch):
+    def refuse(*arguments, **settings):
+        raise NotTogetherError("rank 1 is another")
+
+    monkeypatch.setattr("spacy_torch.training.train.check_same_run", refuse)
+    result = command(run[0])
+    assert result.exit_code == 1
+    assert "cannot train together" in result.output
+    assert "rank 1 is another" in result.output
