@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, cast
 
-import srsly
 from spacy.util import load_config
 
 
@@ -15,7 +14,7 @@ def saved_score(path: Path) -> float:
     Minus infinity where there is no pipeline, or not all of it.
     """
     try:
-        found = cast("dict[str, Any]", srsly.read_json(path / "meta.json"))["performance"]
+        found = json.loads((path / "meta.json").read_text(encoding="utf-8"))["performance"]
         weights = load_config(path / "config.cfg")["training"]["score_weights"]
         return sum(weight * found.get(name, 0.0) for name, weight in weights.items() if weight)
     except (OSError, ValueError, KeyError, TypeError):

@@ -66,7 +66,7 @@ def train(
 
     if use_gpu >= 0 and not has_gpu:
         raise NoGpuError(
-            f"GPU {use_gpu} was asked for, for the layers of Thinc, and Thinc finds none: on CUDA it "
+            f"GPU {use_gpu} was asked for, for the layers of Thinc, which finds none: on CUDA it "
             "needs CuPy as well. Torch modules need neither: leave --gpu-id out, and set "
             'device = "auto" in their [model.runtime]'
         )
