@@ -349,14 +349,14 @@ def test_tasks_that_are_deleted_there_are_not_asked_about_any_more(client, tmp_p
 
 
 def test_a_project_is_made_of_a_pool(client):
-    pool = [{"text": text} for text in TEXTS]
+    pool = [{"text": f"text {number}"} for number in range(100)]  # a full page
     created = create_project(client, "Made of a pool", pool, ["POS", "NEG"])
     assert created.url == f"{client.url}projects/{created.number}/data"
     settings = client.project(created.number)
     assert settings["sampling"] == "Uncertainty sampling"
     assert read_interface(settings["label_config"]).labels == ("POS", "NEG")
     shown = [record["data"]["text"] for record in client.tasks(created.number)]
-    assert sorted(shown) == sorted(TEXTS)
+    assert sorted(shown) == sorted(task["text"] for task in pool)
 
 
 def test_a_personal_access_token_is_taken_and_a_wrong_one_refused(server, client):

@@ -154,7 +154,10 @@ class FakeLabelStudio:
             number = self.next_task()
             return (404, {"detail": "none"}) if number is None else (200, self.tasks[number])
         if where == ("GET", "/api/tasks"):
-            return 200, {"tasks": self._find_tasks(parse_qs(parts.query))}
+            found = self._find_tasks(parse_qs(parts.query))
+            if not found and parse_qs(parts.query)["page"] != ["1"]:
+                return 404, {"detail": "Invalid page."}
+            return 200, {"tasks": found}
         if parts.path in self.files:
             return self.files[parts.path]
         return 404, {"detail": "Not found."}

@@ -141,10 +141,13 @@ class Client:
                 "page_size": 100,
                 "query": json.dumps(query),
             }
-            found = self._ask(
-                "GET", f"api/tasks?{urlencode(parameters)}", what=f"project {project}"
-            )
-            tasks = found["tasks"]
+            path = f"api/tasks?{urlencode(parameters)}"
+            try:
+                tasks = self._ask("GET", path, what=f"project {project}")["tasks"]
+            except LookupError:
+                if page == 1:
+                    raise
+                return  # the page before was the last one, and full
             yield from tasks
             if len(tasks) < 100:
                 return
@@ -242,7 +245,13 @@ class Client:
                     "yours is lost: start the server, and then this again"
                 )
             if pause == 0.5:
-                logger.warning("%s does not answer (%s): asking again", self.url, failure)
+                logger.warning(
+                    "%s does not answer (%s): asking again for %.0f minutes; is it started, and is "
+                    "this its address?",
+                    self.url,
+                    failure,
+                    self.patience / 60,
+                )
             self._sleep(pause * random.uniform(0.8, 1.2))
             pause = min(2 * pause, 30.0)
 
