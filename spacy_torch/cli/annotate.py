@@ -42,7 +42,8 @@ def torch_annotate(
             workers=workers,
             part_size=part_size,
         ):
-            msg.text(f"{progress.n_parts} parts, {progress.n_deaths} workers replaced")
+            replaced = f", {progress.n_deaths} workers replaced" * bool(progress.n_deaths)
+            msg.text(f"{progress.n_parts} of {progress.n_all} parts{replaced}")
     except (OSError, ValueError, RuntimeError) as error:
         msg.fail(f"Cannot annotate {input_path}", str(error), exits=1)
     n_errors = count_errors(output_path)

@@ -157,6 +157,18 @@ class Annotator:
             beside.unlink(missing_ok=True)
         return Written(path, len(docs), len(errors))
 
+    def check_place(self) -> None:
+        """Look whether this machine has the pipeline, without loading it.
+
+        Raises:
+            OSError: it has neither a folder nor a package of this name.
+        """
+        if not is_package(str(self.pipeline)) and not os.path.isdir(self.pipeline):
+            raise OSError(
+                f"{str(self.pipeline)!r} is neither a folder nor an installed pipeline: name the "
+                "folder that nlp.to_disk or spacy train wrote"
+            )
+
     def load(self) -> Language:
         """The pipeline, as this process has loaded it.
 

@@ -29,10 +29,12 @@ class Progress(NamedTuple):
 
     Attributes:
         n_parts: files that are there, those of an earlier run among them.
+        n_all: how many there will be.
         n_deaths: workers that died and were replaced.
     """
 
     n_parts: int
+    n_all: int
     n_deaths: int
 
 
@@ -60,12 +62,14 @@ def annotate_file(
         part_size: how many documents a part has.
 
     Raises:
+        OSError: the pipeline is not there.
         ValueError: the folder has parts of another file, another pipeline or another size.
         RuntimeError: a worker met an error that is not a document's, or workers were killed
             again and again.
     """
     if workers < 1 or part_size < 1:
         raise ValueError(f"workers and part_size must be at least 1, got {workers}, {part_size}")
+    annotator.check_place()
     n_parts = -(-sum(1 for _ in read(path)) // part_size)
     folder.mkdir(parents=True, exist_ok=True)
     _check_job(folder, _describe_job(path, annotator, part_size))
@@ -77,7 +81,7 @@ def annotate_file(
     running: dict[int, BaseProcess] = {}
     deaths = in_a_row = 0
     n_done = len(find_parts(folder))
-    yield Progress(n_done, deaths)
+    yield Progress(n_done, n_parts, deaths)
     waiting = list(range(min(workers, n_parts)))
     try:
         while waiting or running:
@@ -90,7 +94,7 @@ def annotate_file(
             n_now = len(find_parts(folder))
             if n_now > n_done:
                 n_done, in_a_row = n_now, 0
-                yield Progress(n_done, deaths)
+                yield Progress(n_done, n_parts, deaths)
             for first, process in list(running.items()):
                 if process.exitcode is None:
                     continue
@@ -106,7 +110,7 @@ def annotate_file(
         for process in running.values():
             process.terminate()
             process.join()
-    yield Progress(len(find_parts(folder)), deaths)
+    yield Progress(len(find_parts(folder)), n_parts, deaths)
 
 
 def count_errors(folder: Path) -> int:
@@ -125,11 +129,13 @@ def _work(
     part_size: int,
     step: int,
 ) -> None:
-    """Make every `step`-th part from the first on."""
+    """Make every `step`-th part from the first on, while the process that asked for it lives."""
+    asking = multiprocessing.parent_process()
     records = iter(read(path))
     for number in itertools.count():
         part = list(itertools.islice(records, part_size))
-        if not part:
+        # One that is killed ends nobody else.
+        if not part or (asking is not None and not asking.is_alive()):
             return
         target = part_path(folder, number)
         if number % step == first and not target.exists():

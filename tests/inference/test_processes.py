@@ -2,16 +2,15 @@ import json
 
 import pytest
 import spacy
-import srsly
-from spacy.cli import app
+from spacy.cli._util import app
 from spacy.tokens import DocBin
 from spacy.util import registry
 from tiny_annotator import TROUBLES, make_texts, read_scores, save_pipeline
 from typer.testing import CliRunner
 
 from spacy_torch import Annotator
-from spacy_torch.inference.parts import part_path, read_parts
-from spacy_torch.inference.processes import annotate_file
+from spacy_torch.inference.parts import find_parts, part_path, read_parts
+from spacy_torch.inference.processes import _work, annotate_file
 from spacy_torch.inference.texts import read_records
 
 RECORDS = [{"id": i, "text": text} for i, text in enumerate(make_texts(50))]
@@ -56,11 +55,14 @@ def test_killed_worker_is_replaced_and_every_document_comes_once(folder):
     records = [{**r, "text": f"{r['text']} KILL"} if r["id"] == 20 else r for r in RECORDS]
     records[33] = {"id": 33, "text": "BAD"}
     write_texts(folder, records)
-    assert run(folder) == (7, 1)
+    assert run(folder) == (7, 7, 1)
     assert (folder / "troubles" / "killed").exists()
     assert read_out(folder) == annotate_alone(folder, records)
     assert len(list((folder / "troubles").glob("*.worker"))) >= 3
-    (error,) = srsly.read_jsonl(folder / "out" / "part-000004.errors.jsonl")
+    (error,) = (
+        json.loads(line)
+        for line in (folder / "out" / "part-000004.errors.jsonl").read_text().splitlines()
+    )
     assert (error["id"], error["error"]) == (33, "ValueError: cannot read BAD")
 
 
@@ -92,7 +94,7 @@ def test_nothing_is_started_when_all_is_there(folder, monkeypatch):
     monkeypatch.setattr("spacy_torch.inference.processes.PATIENCE", 0)
     write_texts(folder, [])
     steps = annotate_file(folder / "texts.jsonl", out, annotator, read=read_records)
-    assert [tuple(step) for step in steps] == [(0, 0), (0, 0)]
+    assert [tuple(step) for step in steps] == [(0, 0, 0), (0, 0, 0)]
 
 
 @pytest.mark.slow
@@ -109,7 +111,32 @@ def test_part_that_kills_every_worker_ends_the_job(folder, monkeypatch):
     write_texts(folder, records)
     with pytest.raises(RuntimeError, match=r"1 workers were killed \(the last by signal 9\)"):
         run(folder, workers=1)
-    assert run(folder, workers=1) == (7, 0)
+    assert run(folder, workers=1) == (7, 7, 0)
+
+
+def test_worker_whose_job_was_killed_makes_no_more_parts(folder, monkeypatch):
+    class Killed:
+        def is_alive(self):
+            return part_path(folder / "out", 1).exists() is False
+
+    monkeypatch.setattr("multiprocessing.parent_process", Killed)
+    annotator = Annotator(folder / "model", code=TROUBLES)
+    settings = {"read": read_records, "part_size": 8, "step": 1}
+    _work(folder / "texts.jsonl", folder / "out", annotator, 0, **settings)
+    assert len(find_parts(folder / "out")) == 2
+
+
+def test_missing_pipeline_is_named_before_anything_is_done(folder):
+    registry.cli.get("torch-annotate")  # as python -m spacy does
+    (folder / "a file").touch()
+    for name in ("not_installed", folder / "a file"):
+        words = ["torch-annotate", name, folder / "texts.jsonl", folder / "out"]
+        result = CliRunner().invoke(app, [*map(str, words)])
+        assert result.exit_code == 1
+        assert "is neither a folder nor an installed pipeline" in " ".join(result.output.split())
+        assert not (folder / "out").exists()
+    with pytest.raises(OSError, match="'not_installed' is neither a folder nor an installed pipe"):
+        Annotator("not_installed").check_place()
 
 
 @pytest.mark.parametrize("name", ["workers", "part_size"])
