@@ -12,8 +12,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_torch.annotation.mark_questions import MarkQuestions, spell
-from spacy_torch.annotation.questions import Question, with_question
+from spacy_torch.annotation.mark_questions import MarkQuestions
+from spacy_torch.annotation.questions import Question, spell, with_question
 from spacy_torch.annotation.tasks import Task, show
 from spacy_torch.annotation.verdicts import Verdicts, merge_verdicts
 from spacy_torch.features.boxes import Box, set_boxes

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from spacy.language import Language
 
-from spacy_torch.annotation.questions import Questions
+from spacy_torch.annotation.questions import Questions, spell
 from spacy_torch.annotation.tasks import Task
 from spacy_torch.annotation.verdicts import is_whole
 
@@ -55,8 +54,3 @@ class MarkQuestions(Questions):
         if is_whole(task):
             return spell(self.read_marks(task)) == expected
         return task["answer"] == expected
-
-
-def spell(marks: Sequence[tuple[Any, ...]]) -> str:
-    """The same text for the same marks, in any order."""
-    return json.dumps(sorted(marks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +30,8 @@ class Question:
         place: of the document in the batch that was asked about.
         probabilities: of what may be true: (no, yes), or one for each label where exactly one
             applies.
-        expected: what the model would answer itself: accept or reject, the id of an option, or the
-            marks that it would leave.
+        expected: what the model would answer itself: accept or reject, the id of an option, or, as
+            `spell` writes them, the options or marks that it would leave.
     """
 
     task: Task
@@ -109,9 +110,11 @@ class Questions(ABC):
 
     def agrees(self, task: Task, expected: str) -> bool:
         """Whether an answer is what the model would have answered; see `Question.expected`."""
-        if "options" in task:
-            return task["answer"] == "accept" and expected in task.get("accept", [])
-        return task["answer"] == expected
+        if "options" not in task:
+            return task["answer"] == expected
+        accepted = task.get("accept", [])
+        is_same = expected in accepted if self.is_exclusive else expected == spell(accepted)
+        return task["answer"] == "accept" and is_same
 
     def make_doc(self, task: Task) -> Doc:
         """The document that a task is about, as nothing has annotated it yet."""
@@ -130,6 +133,11 @@ class Questions(ABC):
                 f"not have: its labels are {list(labels)}; correct the task, or call "
                 f"add_label({label!r}) first"
             )
+
+
+def spell(marks: Sequence[Any]) -> str:
+    """The same text for the same options or marks, in any order."""
+    return json.dumps(sorted(marks))
 
 
 class YesNoQuestions(Questions):
@@ -216,6 +224,8 @@ class ChoiceQuestions(Questions):
             task = with_question(source, {"options": options}, score=float(values.max()))
             task["_view_id"] = self.view_id
             expected = one.labels[int(values.argmax())]
+            if not self.is_exclusive:
+                expected = spell([one.labels[column] for column in np.flatnonzero(values >= 0.5)])
             questions.append(Question(task, place, values, expected))
         return questions
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import spacy
 from spacy.training import Example
@@ -184,6 +185,20 @@ def test_a_saved_pipeline_goes_on_with_its_journal(tmp_path):
     nlp = spacy.load(tmp_path / "model")
     again = make_learner(nlp, journal=Journal(tmp_path / "answers.jsonl"))
     assert scores(again) == scores(learner)
+
+
+def test_of_several_labels_the_model_must_have_foretold_all_and_no_others():
+    nlp = make_nlp({**FAST, "exclusive_classes": False}, "torch_textcat_multilabel")
+    questions = ChoiceQuestions(nlp, "textcat")
+    task = {"text": "good film"}
+    (question,) = questions.ask([task], questions.make_docs([task]), np.random.default_rng(0))
+    options = zip(question.task["options"], question.probabilities, strict=True)
+    likely = [option["id"] for option, probability in options if probability >= 0.5]
+    for accept, is_right in (([], not likely), (likely[::-1], True), ([*likely, "odd"], False)):
+        answer = {**question.task, "answer": "accept", "accept": accept}
+        assert questions.agrees(answer, question.expected) is is_right
+    rejected = {**question.task, "answer": "reject", "accept": likely}
+    assert not questions.agrees(rejected, question.expected)
 
 
 def test_random_questions_say_how_good_the_model_is():
