@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib.metadata import version
@@ -76,8 +77,22 @@ def find_differences(
         before, now = saved.get(name, _MISSING), given.get(name, _MISSING)
         if isinstance(before, dict) and isinstance(now, dict):
             yield from find_differences(before, now, f"{prefix}{name}.")
-        elif before != now:
+        elif not is_same(before, now):
             yield f"{prefix}{name}", before, now
+
+
+def is_same(before: Any, now: Any) -> bool:
+    """Whether two values of a setting mean the same: floats but for their last digits.
+
+    A 0.3 on the command line is read as 0.30000000000000004, one in a file is not.
+    """
+    if isinstance(before, list) and isinstance(now, list):
+        return len(before) == len(now) and all(map(is_same, before, now))
+    if isinstance(before, dict) and isinstance(now, dict):
+        return before.keys() == now.keys() and all(is_same(before[key], now[key]) for key in now)
+    if isinstance(before, float) and isinstance(now, float):
+        return math.isclose(before, now, rel_tol=1e-12)
+    return before == now
 
 
 def current_versions() -> dict[str, str]:

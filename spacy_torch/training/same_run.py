@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_torch.distributed.world import NotTogetherError, World
+from spacy_torch.training.config_match import is_same
 
 # Each machine may have its data somewhere else, and its own GPU.
 FREE = ("config.paths.*", "config.corpora.*.path", "config.system.gpu_allocator")
@@ -39,7 +40,7 @@ def check_same_run(world: World, config: Mapping[str, Any], versions: Mapping[st
         f"{json.dumps(of_rank.get(name, NOTHING))} on rank {rank}"
         for rank, of_rank in enumerate(ranks)
         for name in sorted(of_rank.keys() | ranks[0].keys())
-        if of_rank.get(name, NOTHING) != ranks[0].get(name, NOTHING)
+        if not is_same(of_rank.get(name, NOTHING), ranks[0].get(name, NOTHING))
         and not any(fnmatchcase(name, free) for free in FREE)
     ]
     if problems:

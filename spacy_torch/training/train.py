@@ -24,7 +24,12 @@ from spacy_torch.training.checkpoint import (
     set_checkpoint_aside,
 )
 from spacy_torch.training.checkpoint_callback import CheckpointCallback
-from spacy_torch.training.config_match import check_loaded, current_versions, plain_config
+from spacy_torch.training.config_match import (
+    check_loaded,
+    current_versions,
+    is_same,
+    plain_config,
+)
 from spacy_torch.training.data_parallel import DataParallel
 from spacy_torch.training.interrupted_best import set_best_aside, settle_best
 from spacy_torch.training.interval import Interval
@@ -175,4 +180,6 @@ def _load(
 
 def _is_finished(output: Path, given: Mapping[str, Any]) -> bool:
     file = output / FINISHED
-    return file.exists() and json.loads(file.read_text(encoding="utf8")) == plain_config(given)
+    return file.exists() and is_same(
+        json.loads(file.read_text(encoding="utf8")), plain_config(given)
+    )

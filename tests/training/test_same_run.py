@@ -7,7 +7,7 @@ import pytest
 from rank_data import compare_runs
 from ranks import run_ranks
 
-from spacy_torch.distributed.world import World
+from spacy_torch.distributed.world import NotTogetherError, World
 from spacy_torch.training import same_run
 from spacy_torch.training.same_run import check_same_run
 
@@ -32,6 +32,18 @@ def test_data_may_lie_somewhere_else_on_each_machine():
     other = {**CONFIG, "paths": {"train": "/mnt"}, "corpora": {"train": {"path": "/mnt"}}}
     here = {**CONFIG, "corpora": {"train": {"path": "/data"}}}
     assert run_ranks(compare_runs, 2, [(here, VERSIONS), (other, VERSIONS)]) == [None, None]
+
+
+def test_last_digits_of_a_number_are_no_difference():
+    """In a file it is read as it is, on the command line as its neighbour."""
+    there = {"training": {"dropout": 0.3, "betas": [0.9, 0.009]}}
+    here = {"training": {"dropout": 0.3 + 5e-17, "betas": [0.9, 0.009 + 2e-18]}}
+    assert there != here
+    world = SimpleNamespace(size=2, gather=lambda own: [{**own, "config": there}, own])
+    check_same_run(world, here, {})  # type: ignore[arg-type]
+    here["training"]["betas"].append(0.1)
+    with pytest.raises(NotTogetherError, match=r"config.training.betas is .* on rank 1"):
+        check_same_run(world, here, {})  # type: ignore[arg-type]
 
 
 def test_one_process_compares_nothing():

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import shutil
 
 import numpy
@@ -93,6 +94,16 @@ def test_checkpoint_of_another_config_is_refused_by_the_name_of_the_setting(run)
         "start anew without --resume",
         **{"training.dropout": 0.3, "training.optimizer.L2": 0.5},
     )
+
+
+def test_last_digits_of_a_number_do_not_make_another_config(run, caplog):
+    """An override is read by a parser that may give the neighbour of what stands in a file."""
+    config, output = run
+    for dropout in (math.nextafter(0.2, 1), 0.2):
+        # Once to go on, once as the run that has ended.
+        with caplog.at_level("WARNING", "spacy"):
+            train(config, output, overrides={"training.dropout": dropout}, **RESUME)
+    assert "has ended, there is nothing to go on with" in caplog.text
 
 
 def test_default_that_was_given_another_value_since_is_refused(run, monkeypatch):
