@@ -15,12 +15,12 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Optimizer
 
-from spacy_torch.annotation.choosing import EXPECTED, RANDOM, choose
+from spacy_torch.annotation.choosing import EXPECTED, RANDOM, choose, has_to_guess
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.pipelines import save_pipeline
 from spacy_torch.annotation.questions import Question, Questions
 from spacy_torch.annotation.rehearsal import Rehearsal, plan_batches
-from spacy_torch.annotation.strategies import Strategy
+from spacy_torch.annotation.strategies import Strategy, build_random
 from spacy_torch.annotation.tasks import Task, check_answer, content_of, distinct, set_hashes
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ class Settings:
     Attributes:
         batch: how many questions are chosen at a time.
         window: how many documents of the pool are looked at for them, drawn anew each time.
-        epsilon: the share of questions that chance chooses.
+        epsilon: the share of questions that chance chooses. Of a strategy that goes by what the
+            model doubts it chooses all while the model only guesses (see `Strategy`).
         epochs: how often all answered examples are gone through, by gradient, for each batch
             of answers.
         minibatch: how many examples a step takes.
@@ -189,27 +190,30 @@ class ActiveLearner:
             return tasks
 
     def _choose(self, number: int, busy: Collection[int] = ()) -> list[Task]:
+        strategy, epsilon, window = self.strategy, self.settings.epsilon, self.settings.window
+        if has_to_guess(strategy, self.questions):
+            # As in a session in random order, whose questions these are then.
+            strategy, epsilon, window = build_random(), 1.0, number
         random = self._random(0)
         return choose(
-            self._draw_questions(number, random, busy),
+            self._draw_questions(number, max(window, number), random, busy),
             number,
             questions=self.questions,
-            strategy=self.strategy,
-            epsilon=self.settings.epsilon,
+            strategy=strategy,
+            epsilon=epsilon,
             random=random,
         )
 
     def _draw_questions(
-        self, number: int, random: np.random.Generator, busy: Collection[int]
+        self, number: int, window: int, random: np.random.Generator, busy: Collection[int]
     ) -> list[Question]:
-        """Open questions about as many inputs as the window has, or about more to find enough."""
+        """Open questions about a window of inputs, or about more to find enough."""
         places = [
             place
             for place, task in enumerate(self.pool)
             if task["_input_hash"] not in busy and not self._is_settled(task["_input_hash"])
         ]
         drawn = random.permutation(places).astype(int).tolist()
-        window = max(self.settings.window, number)
         found: list[Question] = []
         for start in range(0, len(drawn), window):
             tasks = [self.pool[place] for place in drawn[start : start + window]]

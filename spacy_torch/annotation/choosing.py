@@ -46,6 +46,12 @@ def choose(
     return list(chosen.values())
 
 
+def has_to_guess(strategy: Strategy, questions: Questions) -> bool:
+    """Whether a strategy goes by the doubts of a model that knows nothing yet; see `Strategy`."""
+    guesses = getattr(questions.component, "is_guessing", None)
+    return strategy.by_doubt and guesses is not None and bool(guesses())
+
+
 def describe(found: Sequence[Question], *, questions: Questions, strategy: Strategy) -> Candidates:
     """What a strategy chooses by, as far as it needs it and the component has it."""
     width = max(len(question.probabilities) for question in found)

@@ -44,14 +44,18 @@ class Strategy:
             wanted one first; never more than there are.
         needs_vectors: it raises an error without `Candidates.vectors`.
         n_draws: how many versions of the model it wants to hear.
+        by_doubt: it goes by what the model is not sure of. As long as the model does no better
+            than guessing, what it doubts is noise, and asking about that alone makes it sure of
+            the wrong things: chance chooses until then.
     """
 
     choose: Callable[[Candidates, int, np.random.Generator], NDArray[np.int64]]
     needs_vectors: bool = False
     n_draws: int = 0
+    by_doubt: bool = False
 
 
-def by_score(score: Callable[[Floats], Floats]) -> Strategy:
+def by_score(score: Callable[[Floats], Floats], *, by_doubt: bool = False) -> Strategy:
     """The strategy that asks where a score of the probabilities is highest."""
 
     def choose(
@@ -59,7 +63,7 @@ def by_score(score: Callable[[Floats], Floats]) -> Strategy:
     ) -> NDArray[np.int64]:
         return _highest(score(candidates.probabilities), number, random)
 
-    return Strategy(choose)
+    return Strategy(choose, by_doubt=by_doubt)
 
 
 def build_random() -> Strategy:
@@ -69,17 +73,17 @@ def build_random() -> Strategy:
 
 def build_least_confidence() -> Strategy:
     """Those whose most probable answer is least probable."""
-    return by_score(lambda probabilities: -probabilities.max(axis=1))
+    return by_score(lambda probabilities: -probabilities.max(axis=1), by_doubt=True)
 
 
 def build_margin() -> Strategy:
     """Those whose two most probable answers are closest ("breaking ties")."""
-    return by_score(_margin)
+    return by_score(_margin, by_doubt=True)
 
 
 def build_entropy() -> Strategy:
     """Those whose answer is most open, all answers considered."""
-    return by_score(_entropy)
+    return by_score(_entropy, by_doubt=True)
 
 
 def build_high_score(*, answer: int = -1) -> Strategy:
@@ -132,7 +136,7 @@ def build_diverse_margin(*, pool: int = 4) -> Strategy:
         close = _highest(_margin(candidates.probabilities), pool * number, random)
         return close[_far_apart(vectors[close], number)]
 
-    return Strategy(choose, needs_vectors=True)
+    return Strategy(choose, needs_vectors=True, by_doubt=True)
 
 
 def build_labels_in_turn() -> Strategy:
@@ -181,7 +185,7 @@ def build_bald(*, n_draws: int = 8) -> Strategy:
         each = np.stack([_entropy(draw) for draw in candidates.draws])
         return _highest(on_average - each.mean(axis=0), number, random)
 
-    return Strategy(choose, n_draws=n_draws)
+    return Strategy(choose, n_draws=n_draws, by_doubt=True)
 
 
 def build_badge() -> Strategy:
@@ -200,7 +204,7 @@ def build_badge() -> Strategy:
         gradients = (errors[:, :, None] * vectors[:, None, :]).reshape(len(vectors), -1)
         return _spread_out(gradients, min(number, len(vectors)), random)
 
-    return Strategy(choose, needs_vectors=True)
+    return Strategy(choose, needs_vectors=True, by_doubt=True)
 
 
 def _highest(scores: Floats, number: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -55,6 +55,15 @@ def forget(model: Model[Any, Any], docs: Sequence[Doc], *, name: str) -> None:
         module.forget(getattr(batch, "fast", batch).keys)
 
 
+def is_guessing(model: Model[Any, Any]) -> bool:
+    """Whether what was answered shows that the module only guesses; see `FastClassifier`.
+
+    Not of one that learns by gradient only: it cannot say what it would without an answer.
+    """
+    module = _find(model, "is_guessing")
+    return module is not None and module.is_guessing()
+
+
 def read_rows(model: Model[Any, Any], docs: Sequence[Doc], *, name: str) -> Any:
     """What the module tells documents apart by, as an array of shape (batch, width).
 

@@ -19,7 +19,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from spacy_torch.bridge.model import draw_tensors
-from spacy_torch.components.answers import answer, forget, has_slow, learn_pool, read_rows
+from spacy_torch.components.answers import (
+    answer,
+    forget,
+    has_slow,
+    is_guessing,
+    learn_pool,
+    read_rows,
+)
 from spacy_torch.components.category_targets import Targets, read_categories
 from spacy_torch.components.class_weights import (
     ClassWeights,
@@ -252,6 +259,13 @@ class TextCategorizer(TorchPipe):
             TypeError: the model learns by gradient only.
         """
         return read_rows(self.logits_model, list(docs), name=self.name)
+
+    def is_guessing(self) -> bool:
+        """Whether the answers so far show no more than guessing, by a model that learns at once.
+
+        What it is unsure of then says nothing of what it should be told.
+        """
+        return is_guessing(self.logits_model)
 
     def forget(self, docs: Iterable[Doc]) -> None:
         """Take back what was answered about documents, as if it had never been given.

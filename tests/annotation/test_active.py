@@ -41,18 +41,30 @@ def make_nlp(model=FAST, factory="torch_textcat"):
 
 
 def make_learner(
-    nlp=None, questions=ChoiceQuestions, *, journal=None, pool=POOL, background=False, **settings
+    nlp=None,
+    questions=ChoiceQuestions,
+    *,
+    journal=None,
+    pool=POOL,
+    strategy="spacy-torch.Margin.v1",
+    background=False,
+    **settings,
 ):
     nlp = nlp or make_nlp()
     return ActiveLearner(
         nlp,
         questions(nlp, "textcat"),
         pool,
-        strategy=registry.torch_query_strategies.get("spacy-torch.Margin.v1")(),
+        strategy=registry.torch_query_strategies.get(strategy)(),
         journal=journal,
         settings=Settings(**{"batch": 4, "epochs": 1, **settings}),
         background=background,
     )
+
+
+def make_task(text):
+    options = [{"id": label, "text": label} for label in ("POS", "NEG")]
+    return {"text": text, "options": options}
 
 
 def reply(task, *, flip=False):
@@ -199,6 +211,34 @@ def test_of_several_labels_the_model_must_have_foretold_all_and_no_others():
         assert questions.agrees(answer, question.expected) is is_right
     rejected = {**question.task, "answer": "reject", "accept": likely}
     assert not questions.agrees(rejected, question.expected)
+
+
+def test_questions_are_those_of_a_random_order_while_the_model_guesses():
+    # Neither the words nor the things of three times four texts say anything of the labels.
+    labels = [{"P": "POS", "N": "NEG"}[one] for one in "PNNPNPPNPNPN"]
+    answers = [*zip(TEXTS[:12], labels, strict=True)]
+    asked = {}
+    for strategy, window in (("Random", 6), ("Margin", 32), ("HighScore", 32)):
+        learner = make_learner(
+            strategy=f"spacy-torch.{strategy}.v1", window=window, batch=6, epsilon=0.0
+        )
+        tasks = {task["text"]: task for task in map(make_task, TEXTS)}
+        learner.receive(
+            [{**tasks[text], "accept": [label], "answer": "accept"} for text, label in answers]
+        )
+        assert learner.questions.component.is_guessing()
+        asked[strategy] = learner.ask()
+    texts = {name: {task["text"] for task in tasks} for name, tasks in asked.items()}
+    assert texts["Margin"] == texts["Random"] != texts["HighScore"]
+    assert all(task[RANDOM] for task in asked["Margin"])
+    assert not any(task[RANDOM] for task in asked["HighScore"])
+
+
+def test_a_model_that_learns_by_gradient_only_is_not_said_to_guess():
+    learner = make_learner(make_nlp(SLOW), epsilon=0.0)
+    learner.receive([reply(task) for task in learner.ask()])
+    assert learner.questions.component.is_guessing() is False
+    assert not any(task[RANDOM] for task in learner.ask())
 
 
 def test_random_questions_say_how_good_the_model_is():

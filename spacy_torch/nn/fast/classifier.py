@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,11 @@ from spacy_torch.nn.fast.regression import LeaveOut, Regression, RidgeRegression
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+# So many standard errors above guessing are knowledge: one guesser in a hundred gets there.
+KNOWING = 2.33
+# And so many answers are looked at for it.
+ENOUGH_TO_KNOW = 256
 
 
 class FastBatch(NamedTuple):
@@ -106,6 +112,24 @@ class FastClassifier(nn.Module):
         if was_there:
             self._fit()
         return was_there
+
+    @torch.no_grad()
+    def is_guessing(self) -> bool:
+        """Whether its answers do not show that it knows more than which label is frequent.
+
+        Of exclusive labels only, and once there are answers that name one: each is scored as if
+        it had not been given, and no more are right than by always naming the most frequent one,
+        or so few more that chance would do.
+        """
+        targets = self.answers.read_targets()
+        places = (targets == 1).any(dim=1).nonzero().squeeze(1)[:ENOUGH_TO_KNOW]
+        if not self.exclusive or not len(places):
+            return False
+        labels = (targets[places] == 1).long().argmax(dim=1)
+        n_right = int((self._read_leave_out()(places).argmax(dim=1) == labels).sum())
+        n_named, n_frequent = len(places), int(labels.bincount().max())
+        deviation = math.sqrt(n_frequent * (1 - n_frequent / n_named))
+        return n_right <= n_frequent + KNOWING * deviation
 
     @torch.no_grad()
     def learn_pool(self, batches: Iterable[FastBatch]) -> None:

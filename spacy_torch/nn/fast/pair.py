@@ -113,6 +113,10 @@ class FastSlowClassifier(nn.Module):
         """
         return self.fast.forget(keys)
 
+    def is_guessing(self) -> bool:
+        """Whether the fast learner is, see `FastClassifier`: only of it there is such evidence."""
+        return self.fast.is_guessing()
+
     def learn_pool(self, batches: Iterable[PairBatch]) -> None:
         """Let the fast learner's features learn from items without answers."""
         self.fast.learn_pool(batch.fast for batch in batches)

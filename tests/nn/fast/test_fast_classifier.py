@@ -113,6 +113,54 @@ def test_items_left_out_are_scored_by_the_regression_at_hand():
     assert (left_out[:12].gather(1, truth[:, None]) < right).all()
 
 
+def at_least(n_right, *, n, chance):
+    """How probable it is that so many of n are right by chance."""
+    return sum(math.comb(n, k) * chance**k * (1 - chance) ** (n - k) for k in range(n_right, n + 1))
+
+
+@pytest.mark.parametrize("regression", [RidgeRegression(exclusive=True), LogisticRegression()])
+def test_a_model_guesses_until_chance_would_not_do_as_well_on_answers_left_out(regression):
+    # What can be seen is the label in one of three cases, and any in the others.
+    generator = torch.Generator().manual_seed(0)
+    labels, others = torch.randint(3, (2, 240), generator=generator)
+    seen = torch.where(torch.arange(240) % 3 == 0, labels, others)
+    rows = nn.functional.one_hot(seen, WIDTH).float()
+    module, found = build(regression=regression), []
+    for n in range(10, 241, 10):
+        batch = FastBatch(torch.arange(n), rows[:n])
+        module.eval().answer(batch, nn.functional.one_hot(labels[:n], 3).float())
+        n_right = int((module.train()(batch).argmax(1) == labels[:n]).sum())
+        by_chance = at_least(n_right, n=n, chance=int(labels[:n].bincount().max()) / n)
+        if not 0.003 < by_chance < 0.03:  # the normal distribution is not the binomial one
+            assert module.is_guessing() is (by_chance > 0.01)
+            found.append(module.is_guessing())
+    assert found[0] is True
+    assert found[-1] is False
+
+
+def test_a_model_told_labels_by_chance_guesses():
+    module = build()
+    assert not module.is_guessing()  # of nothing there is nothing to say
+    labels = torch.randint(3, (200,), generator=torch.Generator().manual_seed(0)).tolist()
+    answer(module, dict(enumerate(labels)))
+    assert module.is_guessing()
+    assert FastSlowClassifier(fast=module, slow=Slow(1.0)).is_guessing()
+
+
+def test_one_label_alone_is_no_knowledge_and_refusals_are_no_answers():
+    module = build()
+    module.answer(make_batch([1]), torch.tensor([[0.0, NAN, NAN]]))
+    assert not module.is_guessing()
+    answer(module, {2: 1, 3: 1, 4: 1})
+    assert module.is_guessing()
+
+
+def test_labels_that_are_not_exclusive_are_not_guessed():
+    module = build(exclusive=False)
+    module.answer(make_batch([1, 2]), torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]))
+    assert not module.is_guessing()
+
+
 def test_a_corrected_answer_replaces_the_one_before():
     module, expected = build(), build()
     answer(module, {1: 0, 2: 1})
