@@ -24,7 +24,7 @@ import torch
 from spacy.cli._util import parse_config_overrides
 from spacy.training import loop
 
-from spacy_torch.training import checkpoint, resumable
+from spacy_torch.training import checkpoint, run_state
 from spacy_torch.training.train import train
 
 # What a checkpoint does to the disk.
@@ -139,14 +139,14 @@ def _moments(count: Callable[[str], None]) -> Iterator[None]:
     for owner, name, real in before:
         setattr(owner, name, counted(real, "write"))
     loop.subdivide_batch = counted(divide, "update")
-    resumable.write_checkpoint = write_counted
+    run_state.write_checkpoint = write_counted
     try:
         yield
     finally:
         for owner, name, real in before:
             setattr(owner, name, real)
         loop.subdivide_batch = divide
-        resumable.write_checkpoint = write
+        run_state.write_checkpoint = write
 
 
 def _fork(output: Path, function: Callable[..., Any], *args: Any, is_killed: bool = False) -> Any:

@@ -39,7 +39,7 @@ class Checkpoint:
     """What was read of a checkpoint.
 
     Attributes:
-        facts: everything but the tensors, see `Resumable.write`.
+        facts: everything but the tensors, see `RunState.write`.
         path: the directory; None where another process read it.
         files: the contents of the tensors' files, where another process read them.
     """

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from spacy.training.loop import DIR_MODEL_LAST
+
 from spacy_torch.training.checkpoint import BEST, NAME, PREVIOUS, Checkpoint
 from spacy_torch.training.keep_best import are_same
 from spacy_torch.training.linked_copy import copy_linked
@@ -50,3 +52,36 @@ def settle_best(output: Path) -> None:
         if found is not None:
             copy_linked(found, best)
     saving.unlink(missing_ok=True)
+
+
+def put_best_back(output: Path, loaded: Checkpoint) -> None:
+    """Let `model-best` be that of the checkpoint, after the steps before it were gone through."""
+    if loaded.path is None:
+        return
+    for name in (BEST, DIR_MODEL_LAST):  # what the replay has left is empty
+        shutil.rmtree(output / name, ignore_errors=True)
+    if (loaded.path / BEST).is_dir():
+        copy_linked(loaded.path / BEST, output / BEST)
+
+
+class SavingNote:
+    """Notes on the disk, from each evaluation until what spaCy may save after it is saved.
+
+    Args:
+        output: the directory of the run; None for a process that saves nothing.
+    """
+
+    def __init__(self, output: Path | None) -> None:
+        self.output = output
+        self._is_saving = False
+
+    def set(self, is_saving: bool) -> None:
+        """Note whether spaCy may be saving now."""
+        if self.output is None or is_saving == self._is_saving:
+            return
+        self._is_saving = is_saving
+        if is_saving:
+            self.output.mkdir(parents=True, exist_ok=True)
+            (self.output / SAVING).touch()
+        else:
+            (self.output / SAVING).unlink(missing_ok=True)

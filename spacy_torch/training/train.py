@@ -120,7 +120,7 @@ def train(
 def _wrap(config: Config, run: Resumable, parallel: DataParallel) -> WrappedConfig:
     def begin_reading(nlp: Language) -> None:
         wrapped.put_back(nlp)
-        parallel.is_reading, run.is_sharded = True, parallel.is_sharded
+        parallel.is_reading, run.state.is_sharded = True, parallel.is_sharded
 
     def wrap_logger(set_up: Any) -> Any:
         return run.wrap_logger(set_up, when_set_up=begin_reading)

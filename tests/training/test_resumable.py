@@ -10,8 +10,9 @@ from spacy_torch.distributed.world import World
 from spacy_torch.training.checkpoint import Checkpoint, CheckpointError
 from spacy_torch.training.config_match import plain_config
 from spacy_torch.training.interval import Interval
-from spacy_torch.training.resumable import Resumable, Unsaved
+from spacy_torch.training.resumable import Resumable
 from spacy_torch.training.trail import Trail
+from spacy_torch.training.unsaved import Unsaved
 
 NLP = spacy.blank("en")
 EXAMPLES = [Example.from_dict(NLP.make_doc("a " * n), {}) for n in (3, 1, 4, 1, 5, 9, 2, 6)]
@@ -32,7 +33,7 @@ class Crowd(World):
 def make_run(world=None, *, is_sharded=False, **kwargs):
     world = world or World()
     run = Resumable(output=None, interval=Interval(world=World()), world=world, **kwargs)
-    run.is_sharded = is_sharded
+    run.state.is_sharded = is_sharded
     return run
 
 
@@ -103,8 +104,7 @@ def test_pipeline_of_which_nothing_is_trained_is_refused():
 
 
 def test_only_the_first_process_logs():
-    run = make_run(World(1, 2), is_sharded=True)
-    run.world = Crowd(1, 2)
+    run = make_run(Crowd(1, 2), is_sharded=True)
     log_step, finish = run.wrap_logger(None, when_set_up=lambda nlp: None)(NLP, None, None)
     assert (log_step({}), finish()) == (None, None)
 

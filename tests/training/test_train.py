@@ -141,7 +141,7 @@ def test_checkpoint_of_another_version_is_refused(run, monkeypatch):
 
 
 def test_reader_that_draws_from_elsewhere_is_noticed(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_torch.training.resumable.position_of_data", lambda: -1)
+    monkeypatch.setattr("spacy_torch.training.run_state.position_of_data", lambda: -1)
     assert_is_refused(run, "has drawn other random numbers than before the checkpoint of step 4")
 
 
@@ -152,7 +152,7 @@ def test_run_that_ends_before_the_checkpoint_is_refused(run):
 
 
 def test_other_components_are_refused(run, monkeypatch):
-    monkeypatch.setattr("spacy_torch.training.resumable.trained_models", lambda nlp, frozen: {})
+    monkeypatch.setattr("spacy_torch.training.run_state.trained_models", lambda nlp, frozen: {})
     assert_is_refused(run, "of the components torch_tagger, those that are trained now are ")
 
 
@@ -189,7 +189,7 @@ def test_checkpoint_that_cannot_be_written_does_not_stop_the_training(run, monke
             raise full.pop()
         return save_models(models, file)
 
-    monkeypatch.setattr("spacy_torch.training.resumable.save_models", write)
+    monkeypatch.setattr("spacy_torch.training.run_state.save_models", write)
     with caplog.at_level("WARNING", "spacy"):
         train(config, output, resume=True, steps=3)
     assert "checkpoint of step 6 could not be written ([Errno 28] No space left" in caplog.text
