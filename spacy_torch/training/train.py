@@ -36,7 +36,7 @@ from spacy_torch.training.interval import Interval
 from spacy_torch.training.keep_best import keep_best
 from spacy_torch.training.resumable import Resumable
 from spacy_torch.training.same_run import check_same_run
-from spacy_torch.training.wrapped_config import WrappedConfig
+from spacy_torch.training.wrapped_config import WrappedConfig, check_settings
 
 
 class NoGpuError(ValueError):
@@ -82,6 +82,8 @@ def train(
     world = find_world()
     check_same_run(world, plain_config(given), current_versions())
     parallel = DataParallel(world)
+    with parallel.speaking(), _util.show_validation_error(config_path):
+        check_settings(config)
     loaded = None
     if output is not None:
         if resume and world.broadcast(_is_finished(output, given)):

@@ -87,6 +87,22 @@ class WrappedConfig:
                 training[name] = training.pop(name)
 
 
+def check_settings(config: Config) -> None:
+    """Hold the settings of functions that may get wrapped against what these take.
+
+    spaCy does so, too, but would name the wrapped ones.
+
+    Args:
+        config: as loaded, not interpolated.
+
+    Raises:
+        ConfigValidationError: a setting is missing, unknown or of another type.
+    """
+    filled = _defaults(config).merge(config).interpolate()
+    for section in ("training", "corpora"):
+        registry.fill(filled[section])
+
+
 def _defaults(config: Config) -> Config:
     lang = config.get("nlp", {}).get("lang")
     try:
@@ -97,7 +113,7 @@ def _defaults(config: Config) -> Config:
 
 def _register(registered: str, section: str, name: str | None, wrap: Wrap) -> str:
     """Register a function that makes what another one makes, wrapped; returns its name."""
-    ours = f"{name or section} (resumable)"  # which is seen if the settings are wrong
+    ours = f"{name or section} (resumable)"
     make = _wrapped(_make_nothing if name is None else registry.get(registered, name), wrap)
     getattr(registry, registered).register(ours, func=make)
     return ours

@@ -106,6 +106,19 @@ def test_last_digits_of_a_number_do_not_make_another_config(run, caplog):
     assert "has ended, there is nothing to go on with" in caplog.text
 
 
+def test_wrong_setting_is_shown_with_the_name_that_the_user_gave(run, capsys):
+    config, output = run
+    before = contents(output)
+    for wrong in ({"training.batcher.tolerance": "much"}, {"corpora.train.limit": "few"}):
+        with pytest.raises(SystemExit):
+            train(config, output, overrides=wrong)
+        shown = capsys.readouterr().out
+        function = "batch_by_words" if "training" in next(iter(wrong)) else "Corpus"
+        assert f"Config error for 'spacy.{function}.v1'" in shown
+        assert f"'spacy.{function}.v1'," in shown.partition("\n")[2]
+    assert contents(output) == before  # nothing was set aside for a run that could not begin
+
+
 def test_default_that_was_given_another_value_since_is_refused(run, monkeypatch):
     config, output = run
     changed = load_config(config)
