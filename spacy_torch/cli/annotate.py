@@ -43,6 +43,9 @@ def torch_annotate(
             part_size=part_size,
         ):
             replaced = f", {progress.n_deaths} workers replaced" * bool(progress.n_deaths)
+            if not progress.n_all:
+                msg.warn(f"{input_path} has no documents: there is nothing to annotate")
+                return
             msg.text(f"{progress.n_parts} of {progress.n_all} parts{replaced}")
     except (OSError, ValueError, RuntimeError) as error:
         msg.fail(f"Cannot annotate {input_path}", str(error), exits=1)

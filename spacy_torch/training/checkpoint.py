@@ -112,7 +112,8 @@ def write_checkpoint(
 def read_checkpoint(output: Path) -> Checkpoint | None:
     """The newest whole checkpoint in the output directory of a run; None if there was none.
 
-    A damaged one is set aside, and the previous one is used. Both is logged.
+    A damaged one is set aside, until the next one is written, and the previous one is used. Both
+    is logged.
 
     Raises:
         CheckpointError: there are checkpoints and none of them is whole.
@@ -194,6 +195,8 @@ def _put_first(output: Path) -> None:
         newest.rename(previous)
     unfinished.rename(newest)
     sync_directory(output)
+    # Only while there is no good one after it might it be of use to somebody.
+    shutil.rmtree(output / DAMAGED, ignore_errors=True)
 
 
 def _sync(directory: Path, *, known: Path) -> None:

@@ -66,6 +66,16 @@ def test_killed_worker_is_replaced_and_every_document_comes_once(folder):
     assert (error["id"], error["error"]) == (33, "ValueError: cannot read BAD")
 
 
+def test_command_says_that_there_is_nothing_to_annotate(folder):
+    registry.cli.get("torch-annotate")  # as python -m spacy does
+    (folder / "blank.txt").write_text("\n \n")
+    words = ["torch-annotate", folder / "model", folder / "blank.txt", folder / "out"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0
+    assert "has no documents: there is nothing to annotate" in result.output
+    assert "Written" not in result.output
+
+
 @pytest.mark.slow
 def test_command_goes_on_with_what_was_stopped(folder):
     registry.cli.get("torch-annotate")  # as python -m spacy does

@@ -174,6 +174,20 @@ def test_previous_checkpoint_is_used_for_a_damaged_one_and_that_is_said(
     assert read_checkpoint(tmp_path).step == 3
 
 
+def test_one_damaged_checkpoint_is_kept_until_the_next_one_is_written(tmp_path):
+    write(tmp_path, 3)
+    for step in (6, 9):  # damaged twice, without a good one in between
+        (tmp_path / "checkpoint").rename(tmp_path / "checkpoint.previous")
+        (tmp_path / "checkpoint").mkdir()
+        (tmp_path / "checkpoint" / "checkpoint.json").write_text(f"damaged {step}")
+        assert read_checkpoint(tmp_path).step == 3
+        (tmp_path / "checkpoint.previous").rename(tmp_path / "checkpoint")
+    kept = tmp_path / "checkpoint.damaged" / "checkpoint.json"
+    assert kept.read_text() == "damaged 9"
+    write(tmp_path, 12)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "checkpoint.previous"]
+
+
 def test_previous_checkpoint_is_used_where_the_last_was_not_renamed_yet(tmp_path, caplog):
     for step in (3, 6):
         write(tmp_path, step)
