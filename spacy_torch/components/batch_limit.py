@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-import torch
-
-from spacy_torch.nn.out_of_memory import is_out_of_memory
+from spacy_torch.nn.out_of_memory import run_if_it_fits
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +17,9 @@ ResultT = TypeVar("ResultT")
 
 class BatchLimit:
     """Runs a batch in parts of so many tokens, and in smaller ones once memory has run out.
+
+    Parts are of documents, and run with their backward pass. `SubBatches` of `nn` splits within a
+    forward pass, into sequences of similar lengths, and counts their padding.
 
     Args:
         tokens: of a part at most; an item with more is a part of its own. None: the whole batch
@@ -50,17 +51,12 @@ class BatchLimit:
         while done < len(items):
             size = self._count_fitting(lengths[done:])
             part = items[done : done + size]
-            try:
-                result = function(part)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or size == 1:
-                    raise
-            else:
-                yield result
-                done += size
+            found = run_if_it_fits(function, part, n_items=size)
+            if not found:
+                self._shrink(lengths[done : done + size])
                 continue
-            # Here what failed is freed: the error that held it is gone.
-            self._shrink(lengths[done : done + size])
+            yield found[0]
+            done += size
 
     def _count_fitting(self, lengths: Sequence[int]) -> int:
         if self.tokens is None:
@@ -71,8 +67,6 @@ class BatchLimit:
     def _shrink(self, lengths: Sequence[int]) -> None:
         n_tokens = sum(lengths)
         self.tokens = n_tokens // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         if not self._has_warned:
             self._has_warned = True
             logger.warning(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from spacy_torch.nn.out_of_memory import is_out_of_memory
+from spacy_torch.nn.out_of_memory import run_if_it_fits
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -35,7 +35,8 @@ class SubBatches:
     Sequences are sorted by length, so that a sub-batch has hardly any padding. When memory
     runs out during a sub-batch, its halves are run instead, and from then on all are kept
     to half its size; the first time, a warning says so. That holds for what a forward pass
-    takes; memory that runs out in a backward pass is out of reach here.
+    takes; memory that runs out in a backward pass is out of reach here, where only the sequences
+    of one module are known. `BatchLimit` of the components splits documents, around both passes.
 
     Args:
         budget: the number of elements, padding included, of a sub-batch. A sequence longer
@@ -74,32 +75,20 @@ class SubBatches:
             n_fitting = max(1, self.budget // longest)
             waiting.append(sequences[n_fitting:])
             batch = _pad(sequences[:n_fitting], starts, lengths, longest=longest)
-            rows = self._try(function, batch)
-            if rows is None:
-                # What failed is freed by now: the error that held it is gone.
+            rows = run_if_it_fits(function, batch, n_items=len(batch.rows))
+            if not rows:
                 self._shrink(batch)
                 waiting[-1] = sequences
                 continue
-            found.append(rows)
+            found += rows
             places.append(batch.rows[batch.mask])
         row_of = torch.empty(int(lengths.sum()), dtype=torch.int64)
         row_of[torch.cat(places)] = torch.arange(len(row_of))
         return torch.cat(found), row_of
 
-    def _try(self, function: Callable[[SubBatch], Tensor], batch: SubBatch) -> Tensor | None:
-        """The rows, or None if memory ran out for a sub-batch that can be split."""
-        try:
-            return function(batch)
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or len(batch.rows) == 1:
-                raise
-        return None
-
     def _shrink(self, batch: SubBatch) -> None:
         n_sequences, longest = batch.rows.shape
         self.budget = min(self.budget, -(-n_sequences // 2) * longest)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         if not self._has_warned:
             self._has_warned = True
             logger.warning(
