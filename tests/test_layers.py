@@ -133,7 +133,7 @@ OTHERS = {
     "components": {"torch", "numpy", "spacy", "srsly", "thinc", "faster_coco_eval"},
     "distributed": {"torch", "numpy", "thinc"},
     "training": {"torch", "numpy", "spacy", "thinc", "tqdm", "wasabi"},
-    "annotation": {"spacy", "thinc", "numpy", "prodigy", "sklearn"},
+    "annotation": {"spacy", "thinc", "numpy", "filelock", "prodigy", "sklearn"},
     "inference": {"spacy", "srsly", "torch", "pyarrow", "ray", "pyspark", "dask"},
     "export": {"torch", "spacy", "thinc", "onnxscript"},
     "comparison": {"spacy", "srsly"},

@@ -14,6 +14,7 @@ from spacy_torch.annotation.label_studio_backend import Backend
 from spacy_torch.annotation.label_studio_client import Client
 from spacy_torch.annotation.label_studio_interface import Interface
 from spacy_torch.annotation.label_studio_project import Project
+from spacy_torch.annotation.one_session import hold_dataset
 from spacy_torch.annotation.pipelines import find_saved, state_of
 from spacy_torch.annotation.session import open_session
 
@@ -66,6 +67,7 @@ def run_label_studio(
         PermissionError: the server refuses the token.
         OSError, TypeError, ValueError: the session cannot begin, as where the component and
             the project do not fit, or the project has no tasks.
+        RuntimeError: another session writes to the dataset.
     """
     state = state_of(dataset)
     place = Project(
@@ -77,38 +79,39 @@ def run_label_studio(
         raise ValueError(
             f"project {project} of {url} has no tasks that can be used: import some first"
         )
-    learner = open_session(
-        find_saved(state) or source,
-        list(place.sources.values()),
-        journal=Journal(dataset),
-        component=component,
-        kind="choice" if interface.kind == "choices" else "manual",
-        labels=interface.labels,
-        blank=find_blank(interface),
-        strategy=strategy,
-        settings=settings,
-        background=background,
-    )
+    with hold_dataset(dataset):
+        learner = open_session(
+            find_saved(state) or source,
+            list(place.sources.values()),
+            journal=Journal(dataset),
+            component=component,
+            kind="choice" if interface.kind == "choices" else "manual",
+            labels=interface.labels,
+            blank=find_blank(interface),
+            strategy=strategy,
+            settings=settings,
+            background=background,
+        )
 
-    def tell_and_save(progress: Progress) -> None:
-        nonlocal n_saved
-        if tell is not None:
-            tell(progress)
-        if progress.n_answers >= n_saved + save_every:
-            n_saved = progress.n_answers
+        def tell_and_save(progress: Progress) -> None:
+            nonlocal n_saved
+            if tell is not None:
+                tell(progress)
+            if progress.n_answers >= n_saved + save_every:
+                n_saved = progress.n_answers
+                learner.save(state)
+
+        n_saved = len(learner.journal)
+        try:
+            loop = LabelStudioLoop(place, learner, ahead=ahead, every=learner.settings.batch)
+            with ExitStack() as stack:
+                if backend is not None:
+                    stack.callback(Backend(loop, port=backend).close)
+                loop.step(records)
+                loop.run(poll=poll, stop=stop, tell=tell_and_save)
+        finally:
+            learner.close()
             learner.save(state)
-
-    n_saved = len(learner.journal)
-    try:
-        loop = LabelStudioLoop(place, learner, ahead=ahead, every=learner.settings.batch)
-        with ExitStack() as stack:
-            if backend is not None:
-                stack.callback(Backend(loop, port=backend).close)
-            loop.step(records)
-            loop.run(poll=poll, stop=stop, tell=tell_and_save)
-    finally:
-        learner.close()
-        learner.save(state)
     return learner
 
 

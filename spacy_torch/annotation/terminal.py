@@ -11,6 +11,7 @@ from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.box_questions import to_span
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.kinds import Kind
+from spacy_torch.annotation.one_session import hold_dataset
 from spacy_torch.annotation.pipelines import find_saved, state_of, usable
 from spacy_torch.annotation.session import open_session
 from spacy_torch.annotation.tasks import Task, read_tasks
@@ -65,33 +66,35 @@ def teach(
 
     Raises:
         OSError, ValueError: the session cannot begin.
+        RuntimeError: another session writes to the dataset.
     """
     state = state_of(dataset, pool_path)
     pool = list(usable(read_tasks(pool_path)))
-    saved = find_saved(state) if dataset.exists() else None
-    journal = Journal(dataset)
-    learner = open_session(
-        saved or source,
-        pool,
-        journal=journal,
-        component=component,
-        kind=kind,
-        labels=labels,
-        blank=blank,
-        strategy=strategy,
-        settings=settings or Settings(batch=5),
-        background=background,
-    )
-    if saved is not None:
-        write(f"Going on with the pipeline in {saved}, and {len(journal)} answers")
-    try:
-        write("Answer with a, r, i, u, q, or h for help")
-        for n_answered in converse(learner, lines, write, draw):
-            if n_answered % save_every == 0:
-                learner.save(state)
-    finally:
-        learner.close()
-    learner.save(state)
+    with hold_dataset(dataset):
+        saved = find_saved(state) if dataset.exists() else None
+        journal = Journal(dataset)
+        learner = open_session(
+            saved or source,
+            pool,
+            journal=journal,
+            component=component,
+            kind=kind,
+            labels=labels,
+            blank=blank,
+            strategy=strategy,
+            settings=settings or Settings(batch=5),
+            background=background,
+        )
+        if saved is not None:
+            write(f"Going on with the pipeline in {saved}, and {len(journal)} answers")
+        try:
+            write("Answer with a, r, i, u, q, or h for help")
+            for n_answered in converse(learner, lines, write, draw):
+                if n_answered % save_every == 0:
+                    learner.save(state)
+        finally:
+            learner.close()
+        learner.save(state)
     write(f"{len(journal)} answers: {dataset}")
     write(f"The pipeline that has learned them: {state}")
     return learner

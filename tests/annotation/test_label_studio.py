@@ -28,6 +28,7 @@ from spacy_torch.annotation.label_studio_client import Client
 from spacy_torch.annotation.label_studio_interface import make_interface, write_interface
 from spacy_torch.annotation.label_studio_project import Prediction, Project
 from spacy_torch.annotation.label_studio_session import find_blank, run_label_studio
+from spacy_torch.annotation.one_session import hold_dataset
 from spacy_torch.annotation.pipelines import BLANK
 from spacy_torch.annotation.questions import ChoiceQuestions, Question
 from spacy_torch.annotation.span_questions import ManualSpanQuestions
@@ -532,6 +533,12 @@ def test_a_session_needs_tasks(fake, tmp_path):
     with pytest.raises(ValueError, match="project 1 .* has no tasks that can be used"):
         run_label_studio("blank:en", fake.url, 1, token=TOKEN, dataset=tmp_path / "a.jsonl")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_session_on_a_dataset_is_refused(fake, tmp_path):
+    dataset = tmp_path / "a.jsonl"
+    with hold_dataset(dataset), pytest.raises(RuntimeError, match="another session is writing"):
+        run_label_studio("blank:en", fake.url, 1, token=TOKEN, dataset=dataset)
 
 
 @pytest.mark.parametrize(

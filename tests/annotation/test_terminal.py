@@ -23,6 +23,7 @@ from spacy_torch.annotation import terminal
 from spacy_torch.annotation.active import ActiveLearner, Settings
 from spacy_torch.annotation.journal import Journal
 from spacy_torch.annotation.kinds import find_questions
+from spacy_torch.annotation.one_session import hold_dataset
 from spacy_torch.annotation.pipelines import (
     find_saved,
     save_pipeline,
@@ -522,3 +523,10 @@ def test_a_session_killed_at_any_moment_loses_no_answer(pool, tmp_path, n_kills)
     texts = [task["text"] for task in Journal(dataset).answers.values()]
     assert texts[: len(confirmed)] == confirmed
     assert len(texts) == len(set(texts)) <= len(confirmed) + 1
+
+
+def test_a_second_session_on_a_dataset_is_refused(pool, tmp_path):
+    dataset = tmp_path / "answers.jsonl"
+    with hold_dataset(dataset), pytest.raises(RuntimeError, match="another session is writing"):
+        teach("blank:en", pool, dataset, lines=io.StringIO("1\n"), write=print, labels=["A", "B"])
+    assert not dataset.exists()
