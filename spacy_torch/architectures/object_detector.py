@@ -17,7 +17,8 @@ from spacy_torch.bridge.model import wrap_module
 from spacy_torch.bridge.runtime import Runtime
 from spacy_torch.features.picture_batches import PictureReader
 from spacy_torch.nn.heatmap_detector import HeatmapDetector
-from spacy_torch.nn.object_detector import HELD_OUT, ObjectDetector
+from spacy_torch.nn.known_pictures import HELD_OUT
+from spacy_torch.nn.object_detector import ObjectDetector
 from spacy_torch.nn.picture_jitter import Flips
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spacy_torch.nn.box_candidates import Candidates
 from spacy_torch.nn.box_ops import box_iou, suppress
 from spacy_torch.nn.linear_algebra import solve
 
@@ -31,24 +32,6 @@ MOST_BOXES = 100
 SCALE_DEVIATION = 0.5
 SHIFT_DEVIATION = 2.0
 ROUNDS = 15
-
-
-class Candidates(NamedTuple):
-    """What the two halves propose for one picture.
-
-    Attributes:
-        boxes: in pixels of the square.
-        labels: of each.
-        fast: logits of the fast half.
-        slow: logits of the slow half; zeros where it was not asked.
-        is_slow: which were proposed by the slow half.
-    """
-
-    boxes: Float[Tensor, "box 4"]
-    labels: Int[Tensor, " box"]
-    fast: Float[Tensor, " box"]
-    slow: Float[Tensor, " box"]
-    is_slow: Bool[Tensor, " box"]
 
 
 class _Outcome(NamedTuple):

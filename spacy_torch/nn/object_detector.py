@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from spacy_torch.nn.box_ops import box_iou
-from spacy_torch.nn.box_windows import BoxWindows, move_edges, read_box_windows
-from spacy_torch.nn.detection_evidence import Candidates, Evidence
-from spacy_torch.nn.heatmap_detector import HeatmapDetector, sides_to_boxes
-from spacy_torch.nn.heatmap_loss import Heatmap, MovedHeatmap
+from spacy_torch.nn.box_candidates import propose_boxes
+from spacy_torch.nn.box_windows import BoxWindows, read_box_windows
+from spacy_torch.nn.detection_evidence import Evidence
+from spacy_torch.nn.heatmap_detector import HeatmapDetector
+from spacy_torch.nn.heatmap_loss import MovedHeatmap
+from spacy_torch.nn.known_pictures import KnownPicture, KnownPictures, is_held_out
 from spacy_torch.nn.linear_algebra import unique
-from spacy_torch.nn.picture_batch import PictureBatch, RowCache
+from spacy_torch.nn.picture_batch import PictureBatch, RowCache, make_decoded_batch, split_repeats
 from spacy_torch.nn.picture_jitter import Flips, jitter_pictures
-from spacy_torch.nn.whitened_lda import NEVER, LinearLabels, WhitenedLDA
-from spacy_torch.nn.window_pyramid import CELLS, read_layers, score_windows, take_windows
+from spacy_torch.nn.whitened_lda import NEVER, WhitenedLDA
+from spacy_torch.nn.window_pyramid import CELLS, draw_windows
 from spacy_torch.nn.window_sizes import default_sizes
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-# How many windows, and points of the heatmap, of a picture may become boxes.
-MOST_WINDOWS = 600
-MOST_POINTS = 200
-# A box found by one half is compared with windows of the other that cover it so far.
-SAME_PLACE = 0.5
-# What its logit loses on the way, in proportion to what the two do not share.
-BESIDE = 2.0
-# The logit of a half that has not found anything in the picture.
-NOTHING_THERE = -6.0
 # Of a picture of the pool so many windows are taken for the background.
 POOL_WINDOWS = 600
 MOST_POOL_PICTURES = 100
-# One picture in so many is never shown to the slow half, but says how good it is.
-HELD_OUT = 8
-# The fast half is tested on so many pictures that came last; again when there are this many
-# times as many pictures as before.
-N_TESTS = 12
-GROWTH = 1.3
 
 
 class Found(NamedTuple):
@@ -76,13 +61,6 @@ class AnsweredBoxes(NamedTuple):
     labels: Int[Tensor, " box"]
     verdicts: Int[Tensor, " box"]
     is_complete: bool
-
-
-class _Test(NamedTuple):
-    """A picture whose objects are all known, and they."""
-
-    pixels: Tensor
-    answered: AnsweredBoxes
 
 
 class ObjectDetector(nn.Module):
@@ -125,10 +103,8 @@ class ObjectDetector(nn.Module):
     ) -> None:
         super().__init__()
         self._maps = RowCache(cache_mb)
-        self._tests: dict[int, _Test] = {}
-        self._due: set[int] = set()
+        self._tests = KnownPictures()
         self._complete: set[int] = set()
-        self._n_tested = 0
         self.encoder = encoder
         self.stride = stride
         self.overlap = overlap
@@ -142,8 +118,7 @@ class ObjectDetector(nn.Module):
         self.evidence = Evidence(n_labels=n_labels)
 
     def __getstate__(self) -> dict[str, Any]:
-        fresh: dict[str, Any] = {"_tests": {}, "_due": set(), "_complete": set(), "_n_tested": 0}
-        return {**super().__getstate__(), **fresh}
+        return {**super().__getstate__(), "_tests": KnownPictures(), "_complete": set()}
 
     def grown_sizes(self) -> dict[str, int]:
         """The sizes that answers have changed since the module was built."""
@@ -200,7 +175,7 @@ class ObjectDetector(nn.Module):
 
         A complete picture that is answered anew replaces what was answered of it.
         """
-        for places in _without_repeats(batch.keys):
+        for places in split_repeats(batch.keys):
             self._take_in(batch, places, [answers[place] for place in places])
         self._run_tests()
         self.evidence.weigh()
@@ -213,8 +188,7 @@ class ObjectDetector(nn.Module):
         self.fast.forget(torch.isin(self.fast.answers.pictures, pictures))
         self.evidence.forget(pictures)
         self._complete.difference_update(map(int, pictures))
-        for key in map(int, pictures):
-            self._tests.pop(key, None)
+        self._tests.remove(map(int, pictures))
         self.evidence.weigh()
 
     def _take_in(
@@ -236,8 +210,7 @@ class ObjectDetector(nn.Module):
             new = ~torch.isin(answered.keys, known.keys)
             if bool(new.any()):
                 changed.add(place)
-                one = PictureBatch(key[None], _Part(batch, place))
-                feature_map = self._maps.find(one, self._read_maps)[0]
+                feature_map = self._maps.find(batch.take(place), self._read_maps)[0]
                 windows = read_box_windows(feature_map, answered.boxes[new], stride=self.stride)
                 added.append((key, answered, new, windows))
         self.fast.forget(gone)
@@ -258,8 +231,13 @@ class ObjectDetector(nn.Module):
             key = batch.keys[place]
             tests_slow = self.slow is not None and bool(is_held_out(key))
             if answered.is_complete and (place in changed or tests_slow):
-                self._tests[int(key)] = _Test(_Part(batch, place)([0]).to(key.device), answered)
-                self._due.add(int(key))
+                accepted = answered.verdicts == 1
+                known_picture = KnownPicture(
+                    batch.take(place).read_all(),
+                    answered.boxes[accepted],
+                    answered.labels[accepted],
+                )
+                self._tests.put(int(key), known_picture)
 
     def _read_maps(self, pixels: Tensor) -> Float[Tensor, "batch width row column"]:
         features: Tensor = self.encoder(pixels)
@@ -268,164 +246,54 @@ class ObjectDetector(nn.Module):
     def _draw_background(self, item: tuple[int, Tensor]) -> Float[Tensor, "window feature"]:
         """Windows of a picture, of all sizes and places alike."""
         number, pixels = item
-        generator = torch.Generator().manual_seed(number)
-        feature_map = self._read_maps(pixels[None])
-        sizes = default_sizes(pixels.shape[-1])
-        layers = read_layers(feature_map, sizes, stride=self.stride)
-        counts = [layer.counts[0] * layer.counts[1] for layer in layers]
-        rows: list[Tensor] = []
-        for layer, count in zip(layers, counts, strict=True):
-            n_windows = 1 + POOL_WINDOWS * count // sum(counts)
-            windows = torch.randint(count, (n_windows,), generator=generator)
-            rows.append(take_windows(layer, windows.to(pixels.device)))
-        return torch.cat(rows)
-
-    # Finding ----------------------------------------------------------------------------
+        return draw_windows(
+            self._read_maps(pixels[None]),
+            default_sizes(pixels.shape[-1]),
+            stride=self.stride,
+            n_windows=POOL_WINDOWS,
+            seed=number,
+        )
 
     def _find_one(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        candidates = self._propose(
-            pixels,
-            self._read_maps(pixels[None]),
-            self.fast.labels,
-            use_slow=self.evidence.trusts_slow,
+        candidates = propose_boxes(
+            self.fast,
+            self.slow if self.evidence.trusts_slow else None,
+            labels=self.fast.labels,
+            pixels=pixels,
+            feature_map=self._read_maps(pixels[None]),
+            stride=self.stride,
         )
         return self.evidence.find(candidates, overlap=self.overlap)
 
-    def _propose(
-        self, pixels: Tensor, feature_map: Tensor, labels: LinearLabels, *, use_slow: bool
-    ) -> Candidates:
-        """What either half would find, with the logits of both."""
-        windows, window_labels, fast = self._propose_windows(feature_map, labels)
-        windows = windows.clamp(0, pixels.shape[-1])
-        if not use_slow or self.slow is None:
-            is_slow = torch.zeros_like(window_labels, dtype=torch.bool)
-            return Candidates(windows, window_labels, fast, torch.zeros_like(fast), is_slow)
-        heatmap: Heatmap = self.slow(pixels[None])
-        points, point_labels, slow = _propose_points(heatmap, stride=self.slow.stride)
-        points = points.clamp(0, pixels.shape[-1])
-        overlaps = box_iou(windows, points) * (window_labels[:, None] == point_labels)
-        return Candidates(
-            torch.cat([windows, points]),
-            torch.cat([window_labels, point_labels]),
-            torch.cat([fast, _ask_others(overlaps.T, fast)]),
-            torch.cat([_ask_others(overlaps, slow), slow]),
-            torch.arange(len(windows) + len(points), device=windows.device) >= len(windows),
-        )
-
-    def _propose_windows(
-        self, feature_map: Tensor, labels: LinearLabels
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best windows, with their edges where the regression puts them."""
-        layers = read_layers(feature_map, self.fast.sizes_in_use(), stride=self.stride)
-        known = (labels.bias > NEVER).nonzero()[:, 0]
-        if not layers or not len(known):
-            nothing = feature_map.new_zeros(0)
-            return nothing.view(0, 4), nothing.long(), nothing
-        edges = self.fast.edges
-        weight = torch.cat([labels.weight[known].to(edges), edges[:, :-1]])
-        bias = torch.cat([labels.bias[known].to(edges), edges[:, -1]])
-        values = torch.cat([score_windows(layer, weight, bias)[0] for layer in layers])
-        scores, offsets = values[:, : len(known)], values[:, len(known) :]
-        best, places = scores.flatten().topk(min(MOST_WINDOWS, scores.numel()))
-        rows = places // len(known)
-        windows = torch.cat([layer.boxes() for layer in layers])[rows]
-        return move_edges(windows, offsets[rows]), known[places % len(known)], best
-
     def _run_tests(self) -> None:
-        """See what is found in complete pictures as if the fast half had not learned them.
-
-        Those that came last are tested again whenever there are many more than there were.
-        """
+        """See what is found in complete pictures as if the fast half had not learned them."""
         n_pictures = len(unique(self.fast.answers.pictures)[0])
-        if n_pictures >= GROWTH * self._n_tested:
-            self._n_tested = n_pictures
-            self._due.update(self._tests)
-        for key in self._due:
-            self._run_test(key, *self._tests[key])
-        self._due.clear()
-        for key in list(self._tests)[:-N_TESTS]:
-            del self._tests[key]
+        for key, picture in self._tests.take_due(n_pictures):
+            self._run_test(key, picture)
+        for key in self._tests.drop_old():
             self.evidence.forget_alone(key)
 
-    def _run_test(self, key: int, pixels: Tensor, answered: AnsweredBoxes) -> None:
+    def _run_test(self, key: int, picture: KnownPicture) -> None:
         labels = self.fast.fit_labels(without=key)
         if not bool((labels.bias > NEVER).any()):
             return
+        pixels = picture.pixels
         keys = torch.tensor([key], device=pixels.device)
-        feature_map = self._maps.find(PictureBatch(keys, _Decoded(pixels)), self._read_maps)
+        feature_map = self._maps.find(make_decoded_batch(keys, pixels), self._read_maps)
         use_slow = self.slow is not None and bool(is_held_out(keys))
-        candidates = self._propose(pixels[0], feature_map, labels, use_slow=use_slow)
-        accepted = answered.verdicts == 1
+        candidates = propose_boxes(
+            self.fast,
+            self.slow if use_slow else None,
+            labels=labels,
+            pixels=pixels[0],
+            feature_map=feature_map,
+            stride=self.stride,
+        )
         self.evidence.take(
             key,
             candidates,
-            truth=answered.boxes[accepted],
-            labels=answered.labels[accepted],
+            truth=picture.boxes,
+            labels=picture.labels,
             with_slow=use_slow,
             overlap=self.overlap,
         )
-
-
-class _Decoded:
-    """Gives a picture that was decoded before."""
-
-    def __init__(self, pixels: Tensor) -> None:
-        self.pixels = pixels
-
-    def __call__(self, places: Sequence[int]) -> Tensor:
-        return self.pixels
-
-
-class _Part:
-    """Reads one picture of a batch."""
-
-    def __init__(self, batch: PictureBatch, place: int) -> None:
-        self.batch = batch
-        self.place = place
-
-    def __call__(self, places: Sequence[int]) -> Tensor:
-        return self.batch.read([self.place])
-
-
-def _without_repeats(keys: Int[Tensor, " batch"]) -> Iterator[list[int]]:
-    """The places of a batch, in order and in parts in which no key is twice: one part as a rule."""
-    part: dict[int, int] = {}
-    for place, key in enumerate(map(int, keys)):
-        if key in part:
-            yield list(part.values())
-            part = {}
-        part[key] = place
-    if part:
-        yield list(part.values())
-
-
-def is_held_out(keys: Int[Tensor, " picture"]) -> Tensor:
-    """Whether the slow half never learns from a picture."""
-    return keys % HELD_OUT == 0
-
-
-def _ask_others(
-    overlaps: Float[Tensor, "box other"], logits: Float[Tensor, " other"]
-) -> Float[Tensor, " box"]:
-    """What the other half says of each box: its best box there, less for one that is beside.
-
-    Where it has found nothing, what it says of the least likely of its boxes.
-    """
-    if not len(logits):
-        return overlaps.new_full((len(overlaps),), NOTHING_THERE)
-    there = torch.where(overlaps > SAME_PLACE, logits - BESIDE * (1 - overlaps), -torch.inf)
-    return torch.maximum(there.amax(1), logits.min())
-
-
-def _max_near(centres: Float[Tensor, "label row column"]) -> Tensor:
-    """The largest logit at and beside each point."""
-    return F.max_pool2d(centres[None], 3, stride=1, padding=1)[0]
-
-
-def _propose_points(heatmap: Heatmap, *, stride: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The highest points of the heatmap of one picture, as boxes, with labels and logits."""
-    centres = heatmap.centres[0]
-    label, row, column = (centres == _max_near(centres)).nonzero(as_tuple=True)
-    logits, best = centres[label, row, column].topk(min(MOST_POINTS, len(label)))
-    boxes = sides_to_boxes(heatmap.sides, stride=stride)[0]
-    return boxes[:, row[best], column[best]].T, label[best], logits

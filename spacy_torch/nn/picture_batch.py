@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -29,6 +29,29 @@ class PictureBatch(NamedTuple):
     def read_all(self) -> UInt8[Tensor, "batch 3 side side"]:
         """The pixels of all pictures."""
         return self.read(range(len(self.keys))).to(self.keys.device)
+
+    def take(self, place: int) -> PictureBatch:
+        """A batch of one of the pictures."""
+        return PictureBatch(self.keys[place][None], _Part(self, place))
+
+
+def make_decoded_batch(
+    keys: Int[Tensor, " batch"], pixels: UInt8[Tensor, "batch 3 side side"]
+) -> PictureBatch:
+    """A batch of pictures that were decoded before."""
+    return PictureBatch(keys, _Decoded(pixels))
+
+
+def split_repeats(keys: Int[Tensor, " batch"]) -> Iterator[list[int]]:
+    """The places of a batch, in order and in parts in which no key is twice: one part as a rule."""
+    part: dict[int, int] = {}
+    for place, key in enumerate(map(int, keys)):
+        if key in part:
+            yield list(part.values())
+            part = {}
+        part[key] = place
+    if part:
+        yield list(part.values())
 
 
 class RowCache:
@@ -94,3 +117,24 @@ class RowCache:
 
 def _n_bytes(row: Tensor) -> int:
     return row.numel() * row.element_size()
+
+
+class _Decoded:
+    """Gives pictures that were decoded before."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels
+
+    def __call__(self, places: Sequence[int]) -> Tensor:
+        return self.pixels
+
+
+class _Part:
+    """Reads one picture of a batch."""
+
+    def __init__(self, batch: PictureBatch, place: int) -> None:
+        self.batch = batch
+        self.place = place
+
+    def __call__(self, places: Sequence[int]) -> Tensor:
+        return self.batch.read([self.place])

@@ -125,3 +125,27 @@ def take_windows(
     x = (windows % columns)[:, None] + right
     vectors = layer.cells[item][:, y[:, :, None], x[:, None, :]]  # width, window, cell, cell
     return F.normalize(vectors.transpose(0, 1).flatten(1), dim=1)
+
+
+def draw_windows(
+    feature_map: Float[Tensor, "1 width row column"],
+    sizes: Iterable[tuple[float, float]],
+    *,
+    stride: float,
+    n_windows: int,
+    seed: int,
+) -> Float[Tensor, "window feature"]:
+    """The vectors of windows of one map, of all sizes and places alike.
+
+    Args:
+        n_windows: about how many.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layers = read_layers(feature_map, sizes, stride=stride)
+    counts = [layer.counts[0] * layer.counts[1] for layer in layers]
+    rows: list[Tensor] = []
+    for layer, count in zip(layers, counts, strict=True):
+        n_of_layer = 1 + n_windows * count // sum(counts)
+        windows = torch.randint(count, (n_of_layer,), generator=generator)
+        rows.append(take_windows(layer, windows.to(feature_map.device)))
+    return torch.cat(rows)

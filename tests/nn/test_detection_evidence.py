@@ -2,10 +2,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_torch.nn.box_candidates import Candidates
 from spacy_torch.nn.box_ops import box_iou
 from spacy_torch.nn.detection_evidence import (
     CAUTION,
-    Candidates,
     Evidence,
     _Outcome,
     average_precisions,
