@@ -49,6 +49,7 @@ class KnownPictures:
         """Test some pictures no more."""
         for key in keys:
             self._pictures.pop(key, None)
+            self._due.discard(key)
 
     def take_due(self, n_pictures: int) -> list[tuple[int, KnownPicture]]:
         """Those to be tested now; all, whenever there are many more pictures than there were.

@@ -126,7 +126,7 @@ class _Decoded:
         self.pixels = pixels
 
     def __call__(self, places: Sequence[int]) -> Tensor:
-        return self.pixels
+        return self.pixels[list(places)]
 
 
 class _Part:
@@ -137,4 +137,4 @@ class _Part:
         self.place = place
 
     def __call__(self, places: Sequence[int]) -> Tensor:
-        return self.batch.read([self.place])
+        return self.batch.read([self.place for _ in places])

@@ -16,7 +16,7 @@ class OptimizerNote(Shim):
         self._told = (model, note)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Note it."""
+        """Tell who asked, and step nothing."""
         model, note = self._told
         model.shims.remove(self)
         note(optimizer)

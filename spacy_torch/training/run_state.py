@@ -1,4 +1,4 @@
-"""What a training has come to besides its weights: all that a checkpoint writes and puts back."""
+"""What a training has come to: all that a checkpoint writes and puts back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from spacy_torch.training.trail import Trail
 
 
 class RunState:
-    """Noted by the hooks of `Resumable` as the training goes.
+    """Where a training is, as the hooks of `Resumable` note it while it goes on.
 
     Args:
         world: all processes of the run.

@@ -27,7 +27,10 @@ class Totals:
         self._n_examples_of_all = 0
 
     def close(self, *, is_replaying: bool) -> None:
-        """There was an evaluation; one of steps that are replayed was not of these totals."""
+        """There was an evaluation: the next totals begin.
+
+        While steps are replayed, nothing is added up over the processes.
+        """
         if self.world.size > 1 and not is_replaying:
             self._losses_of_all = add_up(self.world.gather(self.losses.sums))
             self.losses.sums.update(self._losses_of_all)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from spacy_torch.nn.picture_batch import PictureBatch, RowCache
+from spacy_torch.nn.picture_batch import PictureBatch, RowCache, make_decoded_batch, split_repeats
 
 
 class Pictures:
@@ -26,6 +26,26 @@ class Pictures:
 
 def double(pixels: torch.Tensor) -> torch.Tensor:
     return 2.0 * pixels[:, :1, 0, 0]
+
+
+def test_picture_that_is_taken_out_is_decoded_alone():
+    pictures = Pictures()
+    one = pictures.batch(3, 1, 2).take(1)
+    assert one.keys.tolist() == [1]
+    assert one.read_all()[:, 0, 0, 0].tolist() == [1]
+    assert pictures.decoded == [1]
+
+
+def test_decoded_pictures_are_found_by_their_places():
+    pixels = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 1, 1)
+    batch = make_decoded_batch(torch.tensor([7, 8, 9]), pixels)
+    assert batch.read([2, 0])[:, 0, 0, 0].tolist() == [2, 0]
+    assert torch.equal(batch.read_all(), pixels)
+
+
+def test_no_part_has_a_key_twice_and_the_order_stays():
+    assert list(split_repeats(torch.tensor([5, 6, 5, 5, 7]))) == [[0, 1], [2], [3, 4]]
+    assert list(split_repeats(torch.tensor([], dtype=torch.int64))) == []
 
 
 def test_each_picture_is_decoded_and_computed_once():
