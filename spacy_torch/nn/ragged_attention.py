@@ -74,6 +74,31 @@ def attend(
     return torch.cat(attended) if attended else value
 
 
+class Attention:
+    """`attend` for the lengths of one batch, which `torch.compile` calls and does not look into.
+
+    It would make a graph for each number of lengths, and another one in the next batch.
+
+    Args:
+        groups: how many sequences there are of each length, as from `sort_by_length`.
+        window: the number of neighbours on either side that a token sees.
+    """
+
+    def __init__(self, groups: list[tuple[int, int]], *, window: int) -> None:
+        self.groups = groups
+        self.window = window
+
+    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
+    def __call__(
+        self,
+        query: Float[Tensor, "token head width"],
+        key: Float[Tensor, "token head width"],
+        value: Float[Tensor, "token head width"],
+    ) -> Float[Tensor, "token head width"]:
+        """Attend."""
+        return attend(query, key, value, groups=self.groups, window=self.window)
+
+
 def _attend_fully(query: Tensor, key: Tensor, value: Tensor, *, length: int) -> Tensor:
     # batch, head, token, width
     queries, keys, values = (

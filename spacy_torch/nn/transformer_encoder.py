@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
 from spacy_torch.nn.ragged import Ragged
-from spacy_torch.nn.ragged_attention import attend, sort_by_length
+from spacy_torch.nn.ragged_attention import Attention, sort_by_length
 from spacy_torch.nn.rotary import Rotation, rotate_at
 
 FeedForwardKind = Literal["gelu", "swiglu"]
@@ -101,8 +101,9 @@ class TransformerEncoder(nn.Module):
         types = batch.inverse.index_select(0, sorted_.order)
         values = self.embed(batch).index_select(0, types)
         rotation = rotate_at(sorted_.positions, width=self.head_width)
+        attend = Attention(sorted_.groups, window=self.window)
         for layer in self.layers:
-            run = partial(layer, groups=sorted_.groups, window=self.window)
+            run = partial(layer, attend=attend)
             if self.checkpointing and self.training:
                 values = cast("Tensor", checkpoint(run, values, rotation, use_reentrant=False))
             else:
@@ -145,8 +146,7 @@ class TransformerLayer(nn.Module):
         values: Tensor,
         rotation: Rotation,
         *,
-        groups: list[tuple[int, int]],
-        window: int,
+        attend: Attention,
     ) -> Tensor:
         """The next layer's rows, in the order of `sort_by_length`."""
         heads = self.attention(self.attention_norm(values))
@@ -156,7 +156,7 @@ class TransformerLayer(nn.Module):
         # Splitting, not indexing: the gradients of its parts are joined in one go.
         pair, value = torch.split(heads, [2, 1], dim=1)
         query, key = rotation.turn(pair).unbind(1)
-        attended = attend(query, key, value.squeeze(1), groups=groups, window=window).flatten(1)
+        attended = attend(query, key, value.squeeze(1)).flatten(1)
         values = values + self.dropout(self.mix(attended))
         return values + self.dropout(self.feed_forward(self.feed_forward_norm(values)))
 

@@ -167,3 +167,28 @@ def test_dropout_follows_training_unless_it_is_given():
 def test_impossible_setting_is_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         make_encoder(**setting)
+
+
+@pytest.mark.filterwarnings("ignore")  # of dynamo's own doings
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_compiled_encoder_has_the_same_graphs_for_all_lengths(checkpointing):
+    encoder = make_encoder(window=3, checkpointing=checkpointing).train()
+    batches = [make_batch([*range(1, n + 1), 2]) for n in range(2, 9)]
+    expected = [encoder(batch).values for batch in batches]
+    graphs = []
+
+    def record(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    encoder.compile(backend=record, dynamic=True)
+    counts = []
+    for batch, rows in zip(batches, expected, strict=True):
+        encoded = encoder(batch).values
+        encoded.sum().backward()
+        counts.append(len(graphs))
+        torch.testing.assert_close(encoded, rows, atol=1e-5, rtol=1e-5)
+    torch.compiler.reset()
+    assert counts[0] > 0
+    assert counts[-1] == counts[1]
