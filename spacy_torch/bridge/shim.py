@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from thinc.api import Shim
@@ -191,6 +191,9 @@ class TorchShim(Shim):
         """The module on its device, compiled there if the runtime says so."""
         module = module.to(self.device)
         if self.runtime.compile:
+            for part in module.modules():
+                if hasattr(part, "before_compiling"):
+                    cast("Callable[[], None]", part.before_compiling)()
             # In place, and so under the names of the module as it is.
             module.compile(dynamic=True)  # pyright: ignore[reportUnknownMemberType]
         return module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -75,9 +76,7 @@ def attend(
 
 
 class Attention:
-    """`attend` for the lengths of one batch, which `torch.compile` calls and does not look into.
-
-    It would make a graph for each number of lengths, and another one in the next batch.
+    """`attend` for the lengths of one batch.
 
     Args:
         groups: how many sequences there are of each length, as from `sort_by_length`.
@@ -88,7 +87,6 @@ class Attention:
         self.groups = groups
         self.window = window
 
-    @torch.compiler.disable  # pyright: ignore[reportUntypedFunctionDecorator, reportUnknownMemberType]
     def __call__(
         self,
         query: Float[Tensor, "token head width"],
@@ -97,6 +95,16 @@ class Attention:
     ) -> Float[Tensor, "token head width"]:
         """Attend."""
         return attend(query, key, value, groups=self.groups, window=self.window)
+
+
+@functools.cache
+def keep_attention_from_compiler() -> None:
+    """Let `torch.compile` call `Attention`, and not look into it, in the whole process.
+
+    It would make a graph for each number of lengths in a batch. Not done at the import, as it
+    imports the compiler, which takes seconds.
+    """
+    Attention.__call__ = torch.compiler.disable(Attention.__call__)  # pyright: ignore
 
 
 def _attend_fully(query: Tensor, key: Tensor, value: Tensor, *, length: int) -> Tensor:

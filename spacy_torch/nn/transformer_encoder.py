@@ -15,7 +15,11 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 from spacy_torch.nn.dropout import build_dropout
 from spacy_torch.nn.hash_embed import MultiHashEmbed, TokenBatch
 from spacy_torch.nn.ragged import Ragged
-from spacy_torch.nn.ragged_attention import Attention, sort_by_length
+from spacy_torch.nn.ragged_attention import (
+    Attention,
+    keep_attention_from_compiler,
+    sort_by_length,
+)
 from spacy_torch.nn.rotary import Rotation, rotate_at
 
 FeedForwardKind = Literal["gelu", "swiglu"]
@@ -94,6 +98,10 @@ class TransformerEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self._shrink_residuals()
+
+    def before_compiling(self) -> None:
+        """Called by our shims before `torch.compile`."""
+        keep_attention_from_compiler()
 
     def forward(self, batch: TokenBatch) -> Ragged:
         """Encode a batch; returns one vector per token."""

@@ -21,6 +21,9 @@ class Net(nn.Module):
         self.linear = nn.Linear(3, 2)
         self.dropout = nn.Dropout(0.5)
 
+    def before_compiling(self):
+        self.is_prepared = True
+
     def forward(self, rows):
         return self.dropout(self.linear(rows).tanh())
 
@@ -65,6 +68,17 @@ def test_compiled_module_predicts_and_learns_as_before(compiled):
         backprop(D_Y)
         model.finish_update(SGD(0.1))
     numpy.testing.assert_allclose(fast.predict(X), plain.predict(X), rtol=1e-5)
+
+
+def test_part_of_a_module_may_prepare_itself_for_compiling():
+    for compile in (False, True):
+        model = wrap_module(
+            lambda: nn.Sequential(Net()),
+            name="net",
+            runtime=Runtime(device="cpu", compile=compile),
+        )
+        model.initialize()
+        assert hasattr(get_shim(model).module[0], "is_prepared") is compile
 
 
 def test_compiled_module_drops_only_while_it_learns():

@@ -182,6 +182,7 @@ def test_compiled_encoder_has_the_same_graphs_for_all_lengths(checkpointing):
         return graph.forward
 
     torch.compiler.reset()
+    encoder.before_compiling()
     encoder.compile(backend=record, dynamic=True)
     counts = []
     for batch, rows in zip(batches, expected, strict=True):
