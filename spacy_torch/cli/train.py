@@ -38,7 +38,7 @@ def torch_train(
 
     from spacy_torch.distributed.world import NotTogetherError, find_world, leave_world
     from spacy_torch.training.checkpoint import CheckpointError
-    from spacy_torch.training.train import NoGpuError, train
+    from spacy_torch.training.train import NoGpuError, OutputError, train
 
     if verbose:
         logger.setLevel(logging.DEBUG)
@@ -68,5 +68,7 @@ def torch_train(
             msg.fail("These processes cannot train together", str(error), exits=1)
         if isinstance(error, NoGpuError):
             msg.fail("There is no such GPU", str(error), exits=1)
+        if isinstance(error, OutputError):
+            msg.fail("Cannot save there", str(error), exits=1)
         raise
     leave_world()

@@ -43,6 +43,10 @@ class NoGpuError(ValueError):
     """Thinc has no GPU; the message says how torch modules get one."""
 
 
+class OutputError(ValueError):
+    """The output directory cannot be written into; the message says why."""
+
+
 def train(
     config_path: str | Path,
     output_path: str | Path | None = None,
@@ -63,6 +67,7 @@ def train(
     Raises:
         CheckpointError: the checkpoint is of another config, corpus or version, or damaged.
         NoGpuError: Thinc has no GPU for `use_gpu`.
+        OutputError: the output directory cannot be written into.
         NotTogetherError: the processes were started differently, or have other data, or a
             component cannot be trained by several.
     """
@@ -89,6 +94,7 @@ def train(
         if resume and world.broadcast(_is_finished(output, given)):
             logger.warning("The run in %s has ended, there is nothing to go on with", output)
             return
+        _check_output(output, world)
         loaded = _load(output, given, world=world, resume=resume)
     run = Resumable(
         output=None if world.rank else output,
@@ -146,6 +152,21 @@ def _wrap(config: Config, run: Resumable, parallel: DataParallel) -> WrappedConf
     if parallel.world.size > 1 and training.get("max_epochs", 0) < 0:
         wrapped.wrap_reader(training.get("train_corpus", "corpora.train"), parallel.wrap_reader)
     return wrapped
+
+
+def _check_output(output: Path, world: World) -> None:
+    """Look whether the first process can write there, before anything is moved or trained."""
+    problem = ""
+    if world.rank == 0:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=output):
+                pass
+        except OSError as error:
+            problem = f"the output directory {output} cannot be written into: {error}. Name another"
+    problem = world.broadcast(problem)
+    if problem:  # raised by all, so that none waits for the first
+        raise OutputError(problem)
 
 
 def _load(

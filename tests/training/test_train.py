@@ -21,7 +21,7 @@ from spacy_torch.bridge.model_state import save_models
 from spacy_torch.distributed.world import NotTogetherError
 from spacy_torch.training.checkpoint import CheckpointError, read_checkpoint, set_checkpoint_aside
 from spacy_torch.training.pipeline_state import plain
-from spacy_torch.training.train import train
+from spacy_torch.training.train import OutputError, train
 
 RESUME = {"resume": True, "steps": 4}
 
@@ -117,6 +117,22 @@ def test_wrong_setting_is_shown_with_the_name_that_the_user_gave(run, capsys):
         assert f"Config error for 'spacy.{function}.v1'" in shown
         assert f"'spacy.{function}.v1'," in shown.partition("\n")[2]
     assert contents(output) == before  # nothing was set aside for a run that could not begin
+
+
+@pytest.mark.parametrize("inside", ["", "sub"])
+def test_output_that_cannot_be_written_is_said_before_the_training(run, inside, steps):
+    config, output = run
+    file = output.parent / "file"
+    file.write_text("mine")
+    registry.cli.get("torch-train")  # as python -m spacy does
+    words = ["torch-train", str(config), "--output", str(file / inside)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1
+    assert "Cannot save there" in result.output
+    assert steps.seen == []
+    assert file.read_text() == "mine"
+    with pytest.raises(OutputError, match="cannot be written into: .*Name another"):
+        train(config, file / inside)
 
 
 def test_default_that_was_given_another_value_since_is_refused(run, monkeypatch):
