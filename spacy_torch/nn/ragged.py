@@ -73,7 +73,12 @@ class Ragged(NamedTuple):
 
         The gradient is shared between equal largest values.
         """
-        if torch.is_grad_enabled() and self.values.requires_grad:
+        if is_exporting():
+            # ONNX has no segments.
+            ids = self.sequence_ids().unsqueeze(1).expand_as(self.values)
+            lowest = self.values.new_full((len(self.lengths), self.values.shape[1]), -torch.inf)
+            largest = lowest.scatter_reduce(0, ids, self.values, "amax")
+        elif torch.is_grad_enabled() and self.values.requires_grad:
             arguments = self.values, self.lengths, self.sequence_ids()
             largest = cast("Tensor", _Max.apply(*arguments))  # pyright: ignore[reportUnknownMemberType]
         else:

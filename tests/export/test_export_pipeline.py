@@ -184,3 +184,19 @@ def test_names_and_config_are_plain_json(nlp):
     shim = get_shim(exported.get_pipe("find").logits_model)
     assert shim.sizes["exported"] == {"layers": ["encoder.layers.1", "encoder.layers.2"]}
     assert json.loads(json.dumps(shim.sizes)) == shim.sizes
+
+
+def test_default_classifier_becomes_an_onnx_graph():
+    """Its pooling takes largest values, also of a document without tokens."""
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe("torch_textcat")
+    for label in ("short", "long"):
+        pipe.add_label(label)
+    nlp.initialize()
+    texts = ["two words", "", "and one more of them", "."]
+    report = export_pipeline(nlp, "onnx", texts=texts)
+    (part,) = report.parts
+    assert part.kept is None
+    assert part.what == "a graph of the whole module"
+    for found, expected in zip(report.nlp.pipe(texts), nlp.pipe(texts), strict=True):
+        assert found.cats == pytest.approx(expected.cats, abs=1e-5)
