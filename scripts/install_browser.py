@@ -28,11 +28,13 @@ def run_until_it_works(*commands: list[str]) -> None:
     """Run commands one after the other, and all of them again if the last one fails."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for left in reversed(range(ATTEMPTS)):
-        for command in commands:
-            done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL)
-        if done.returncode == 0:
+        codes = [
+            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode
+            for command in commands
+        ]
+        if codes[-1] == 0:
             return
-        print(f"{done.args[0]} failed; {left} attempts are left", file=sys.stderr)
+        print(f"{commands[-1][0]} failed; {left} attempts are left", file=sys.stderr)
     sys.exit(
         f"no browser could be installed; install one of {', '.join(BROWSERS)} (Debian: apt-get "
         "install chromium, as root), and then run this again"
