@@ -40,6 +40,12 @@ def torch_train(
     from spacy_torch.training.checkpoint import CheckpointError
     from spacy_torch.training.train import NoGpuError, OutputError, train
 
+    titles: dict[type[Exception], str] = {
+        CheckpointError: "Cannot go on with this checkpoint",
+        NotTogetherError: "These processes cannot train together",
+        NoGpuError: "There is no such GPU",
+        OutputError: "Cannot save there",
+    }
     if verbose:
         logger.setLevel(logging.DEBUG)
     overrides = parse_config_overrides(ctx.args)
@@ -62,13 +68,8 @@ def torch_train(
         )
     except BaseException as error:
         leave_world(has_failed=True)
-        if isinstance(error, CheckpointError):
-            msg.fail("Cannot go on with this checkpoint", str(error), exits=1)
-        if isinstance(error, NotTogetherError):
-            msg.fail("These processes cannot train together", str(error), exits=1)
-        if isinstance(error, NoGpuError):
-            msg.fail("There is no such GPU", str(error), exits=1)
-        if isinstance(error, OutputError):
-            msg.fail("Cannot save there", str(error), exits=1)
+        for kind, title in titles.items():
+            if isinstance(error, kind):
+                msg.fail(title, str(error), exits=1)
         raise
     leave_world()

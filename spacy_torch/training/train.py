@@ -164,9 +164,7 @@ def _check_output(output: Path, world: World) -> None:
                 pass
         except OSError as error:
             problem = f"the output directory {output} cannot be written into: {error}. Name another"
-    problem = world.broadcast(problem)
-    if problem:  # raised by all, so that none waits for the first
-        raise OutputError(problem)
+    _raise_in_all(OutputError, problem, world)
 
 
 def _load(
@@ -182,9 +180,7 @@ def _load(
                 check_loaded(loaded, given)
         except CheckpointError as error:
             problem = str(error)
-    problem = world.broadcast(problem)
-    if problem:  # raised by all, so that none waits for the first
-        raise CheckpointError(problem)
+    _raise_in_all(CheckpointError, problem, world)
     if world.rank == 0:
         if loaded is not None:
             msg.info(
@@ -199,6 +195,13 @@ def _load(
             set_checkpoint_aside(output)
     sent = world.broadcast(None if loaded is None or world.size == 1 else loaded.to_send())
     return loaded if world.rank == 0 else sent
+
+
+def _raise_in_all(kind: type[Exception], problem: str, world: World) -> None:
+    """Raise in every process what the first one has found, if anything: none then waits for it."""
+    problem = world.broadcast(problem)
+    if problem:
+        raise kind(problem)
 
 
 def _is_finished(output: Path, given: Mapping[str, Any]) -> bool:
